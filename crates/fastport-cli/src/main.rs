@@ -1,0 +1,2 @@
+//! The `fastport` tool.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Completion-based socket I/O.
