@@ -1,5 +1,7 @@
 //! Framed TCP sessions.
 
+pub mod framer;
 pub mod packet;
 
+pub use framer::{Frame, Framer, InvalidFrame, LengthDelimitedFramer, PacketFramer};
 pub use packet::{Packet, PacketHeader, PacketId, PacketView, PayloadTooLarge};
