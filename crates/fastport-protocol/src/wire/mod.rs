@@ -1,0 +1,28 @@
+//! The protobuf wire format, as far as the [views](crate::views) need it.
+//!
+//! A reader over a slice and a writer over any buffer; neither allocates. They accept, refuse and
+//! write exactly what prost does, which the tests check on arbitrary bytes.
+//! Source: <https://protobuf.dev/programming-guides/encoding/>.
+
+mod reader;
+mod writer;
+
+pub(crate) use reader::FieldReader;
+pub(crate) use writer::{FieldSink, Fields, encode_fields, fields_len};
+
+/// How the value of a field is laid out: the lower three bits of its key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WireType {
+    Varint = 0,
+    Fixed64 = 1,
+    LengthDelimited = 2,
+    GroupStart = 3,
+    GroupEnd = 4,
+    Fixed32 = 5,
+}
+
+/// Bits of a key below the field's number.
+const WIRE_TYPE_BITS: u32 = 3;
+
+/// The longest variable-length integer: ten groups of seven bits, the last of which holds bit 63.
+const MAX_VARINT_BYTES: usize = 10;
