@@ -1,0 +1,105 @@
+//! The codec traits: room in the buffer, shared memory, and libraries beside prost.
+
+use std::error::Error as _;
+
+use bytes::{BufMut, Bytes};
+use proptest::prelude::*;
+
+use fastport_protocol::benchmark::BenchmarkRequest;
+use fastport_protocol::tests::EchoRequest;
+use fastport_protocol::views::BenchmarkResponseView;
+use fastport_protocol::{Decode, DecodeError, DecodeOwned, Encode, EncodeError};
+
+use crate::messages;
+
+fn refused_without_a_trace(message: &impl Encode) {
+    let required_bytes = message.wire_len();
+    let available_bytes = required_bytes - 1;
+    let mut room = vec![0xEE; available_bytes];
+    let mut buffer = &mut room[..];
+    let error = message.encode_into(&mut buffer).unwrap_err();
+    assert_eq!(error, EncodeError { required_bytes, available_bytes });
+    assert!(room.iter().all(|&byte| byte == 0xEE));
+}
+
+#[test]
+fn a_message_that_does_not_fit_is_refused_and_nothing_is_written() {
+    let request = BenchmarkRequest { sequence: 4, payload: vec![1; 64].into(), ..Default::default() };
+    refused_without_a_trace(&request);
+    refused_without_a_trace(&BenchmarkResponseView {
+        server_send_timestamp_ns: u64::MAX,
+        payload: &request.payload,
+        ..Default::default()
+    });
+}
+
+#[test]
+fn a_message_decoded_from_shared_memory_is_not_copied() {
+    let request = EchoRequest { data: vec![9; 1000].into(), ..Default::default() };
+    let mut payload = Vec::new();
+    request.encode_into(&mut payload).unwrap();
+    let payload = Bytes::from(payload);
+    let read = EchoRequest::decode_shared(payload.clone()).unwrap();
+    assert_eq!(read, request);
+    assert!(payload.as_ptr_range().contains(&read.data.as_ptr()));
+}
+
+#[test]
+fn an_error_of_the_library_is_the_source_of_ours() {
+    let error = EchoRequest::decode_from(b"\x10\x00").unwrap_err();
+    assert!(matches!(error, DecodeError::Library(_)));
+    let source = error.source().expect("prost's error").to_string();
+    assert!(source.contains("wire type"), "{source}");
+}
+
+/// A message that no protobuf library knows, as an application may have.
+#[derive(Debug, PartialEq)]
+struct Position(u32);
+
+impl Encode for Position {
+    fn wire_len(&self) -> usize {
+        4
+    }
+
+    fn encode_into(&self, buffer: &mut impl BufMut) -> Result<(), EncodeError> {
+        let available_bytes = buffer.remaining_mut();
+        if available_bytes < 4 {
+            return Err(EncodeError { required_bytes: 4, available_bytes });
+        }
+        buffer.put_u32(self.0);
+        Ok(())
+    }
+}
+
+impl Decode<'_> for Position {
+    fn decode_from(payload: &[u8]) -> Result<Self, DecodeError> {
+        let bytes = payload.try_into().map_err(|_| DecodeError::Truncated)?;
+        Ok(Self(u32::from_be_bytes(bytes)))
+    }
+}
+
+#[test]
+fn a_message_of_another_codec_goes_the_same_way() {
+    let mut payload = Vec::new();
+    Position(77).encode_into(&mut payload).unwrap();
+    assert_eq!(Position::decode_from(&payload).unwrap(), Position(77));
+    refused_without_a_trace(&Position(77));
+}
+
+proptest! {
+    /// A send ring hands out its free space in two regions when it wraps.
+    #[test]
+    fn a_view_is_written_across_the_seam_of_a_ring(
+        message in messages::benchmark_response(),
+        seam in any::<prop::sample::Index>(),
+    ) {
+        let view = BenchmarkResponseView::from(&message);
+        let mut ring = vec![0; view.wire_len()];
+        let seam = seam.index(ring.len() + 1);
+        let (first, second) = ring.split_at_mut(seam);
+        view.encode_into(&mut first.chain_mut(second)).unwrap();
+        let mut contiguous = Vec::new();
+        message.encode_into(&mut contiguous).unwrap();
+        prop_assert_eq!(ring, contiguous);
+    }
+}
