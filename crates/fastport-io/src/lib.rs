@@ -1,1 +1,55 @@
-//! Completion-based socket I/O.
+//! Completion-based socket I/O for servers: one trait, [`AsyncIoProvider`], over the best interface that each system has.
+//!
+//! ```
+//! use fastport_io::{AsyncIoProvider, CompletionBatch, ProviderConfig, Result, Visitor, select, with_backend};
+//!
+//! struct WaitABit;
+//! impl Visitor for WaitABit {
+//!     type Output = Result<usize>;
+//!     fn visit<P: AsyncIoProvider + 'static>(self) -> Result<usize> {
+//!         let mut provider = P::open(&ProviderConfig::default())?;
+//!         provider.timeout(std::time::Duration::from_millis(1), 42)?;
+//!         let mut batch = CompletionBatch::with_capacity(64);
+//!         provider.process_completions(&mut batch, None)
+//!     }
+//! }
+//! let selection = select(Default::default(), &ProviderConfig::default())?;
+//! assert_eq!(with_backend(selection.backend, WaitABit)??, 1);
+//! # Ok::<(), fastport_io::Error>(())
+//! ```
+//!
+//! The contract stands at [`AsyncIoProvider`]; the memory model at [`buffer`].
+
+pub mod buffer;
+pub mod shared;
+pub mod slab;
+pub mod socket;
+
+mod backend;
+mod config;
+mod error;
+mod info;
+mod operation;
+mod proactor;
+mod provider;
+mod select;
+mod stats;
+mod waker;
+
+pub use backend::{COMPILED, Visitor, with_backend};
+#[cfg(target_os = "linux")]
+pub use backend::{Epoll, IoUring};
+pub use buffer::{
+    BufferPool, ByteRing, Lease, PoolBuffer, PoolConfig, PoolStats, ReceiveBuffer, Region, SendBuffer, SendBuffers,
+};
+pub use config::{BusyPoll, IoUringOptions, ProviderConfig};
+pub use error::{Error, ErrorCode, Rejected, Result};
+pub use info::{Backend, Feature, Features, ProviderInfo};
+pub use operation::{
+    CloseMode, Completion, CompletionBatch, Direction, OpId, OpKind, Payload, RegionId, SocketId, Status,
+};
+pub use provider::AsyncIoProvider;
+pub use select::{BACKEND_VARIABLE, Choice, Selection, is_supported, select, supported};
+pub use socket::{KeepAlive, Socket, SocketOptions};
+pub use stats::ProviderStats;
+pub use waker::Waker;

@@ -1,0 +1,206 @@
+//! Completion entries, and what each means for its operation.
+
+use std::os::fd::FromRawFd;
+
+use ::io_uring::cqueue;
+use rustix::io::Errno;
+
+use super::tag::Tag;
+use super::{IoUringDriver, NOTE_NONE, NOTE_READINESS, SocketState};
+use crate::operation::{OpId, OpKind};
+use crate::proactor::Core;
+use crate::socket::Socket;
+
+/// One completion entry.
+#[derive(Clone, Copy)]
+struct Entry {
+    result: i32,
+    flags: u32,
+}
+
+impl Entry {
+    fn errno(self) -> Option<Errno> {
+        (self.result < 0).then(|| Errno::from_raw_os_error(-self.result))
+    }
+
+    fn more(self) -> bool {
+        cqueue::more(self.flags)
+    }
+}
+
+impl IoUringDriver {
+    /// Turns up to `room` completion entries into reports. Returns true if a waker was among them.
+    pub(super) fn complete(&mut self, core: &mut Core<SocketState>, room: usize) -> bool {
+        let mut woken = false;
+        for _ in 0..room {
+            let Some(entry) = self.queue.ring().completion().next() else { break };
+            let tag = Tag::from_bits(entry.user_data());
+            let entry = Entry { result: entry.result(), flags: entry.flags() };
+            match tag {
+                Tag::Op(id) => self.on_op(core, id, entry),
+                Tag::Readiness(id) => self.on_ready(core, id, entry),
+                Tag::Wake => woken |= self.on_wake(),
+                Tag::Ignored => {}
+            }
+        }
+        woken
+    }
+
+    fn on_wake(&mut self) -> bool {
+        // Clears the counter; the flag of the wakers is cleared after it, so that no wake falls between the two.
+        let _ = rustix::io::read(&*self.wake_event, &mut [0u8; 8]);
+        self.watch_wakers();
+        self.waker.take()
+    }
+
+    #[inline]
+    fn on_op(&mut self, core: &mut Core<SocketState>, id: OpId, entry: Entry) {
+        let Some(op) = core.op_from_kernel(id) else { return self.on_stale(entry) };
+        match op.kind {
+            OpKind::ReceiveStream => self.on_receive_stream(core, id, entry),
+            OpKind::Send => self.on_send(core, id, entry),
+            OpKind::Receive => self.on_receive(core, id, entry),
+            OpKind::Connect => match entry.errno() {
+                None => core.finish(id, Ok(0)),
+                Some(errno) => Self::fail(core, id, errno.raw_os_error()),
+            },
+            OpKind::Accept | OpKind::AcceptStream => self.on_accept(core, id, entry),
+            OpKind::Timeout | OpKind::Close => debug_assert!(false, "never given to the kernel"),
+        }
+    }
+
+    /// A completion without an operation may still carry a buffer of the ring.
+    fn on_stale(&mut self, entry: Entry) {
+        if let (Some(buffers), Some(slot)) = (&mut self.buffers, cqueue::buffer_select(entry.flags)) {
+            buffers.put_back(slot);
+        }
+    }
+
+    #[inline]
+    fn on_receive_stream(&mut self, core: &mut Core<SocketState>, id: OpId, entry: Entry) {
+        let slot = cqueue::buffer_select(entry.flags);
+        if entry.result > 0 {
+            let bytes = entry.result as u32;
+            let lease = match (&mut self.buffers, slot) {
+                (Some(buffers), Some(slot)) => Some(buffers.take(slot, bytes)),
+                _ => core.take_stream_buffer(id).and_then(|mut buffer| {
+                    buffer.set_filled(bytes as usize);
+                    buffer.into_lease()
+                }),
+            };
+            debug_assert!(lease.is_some(), "received bytes lie in a pool buffer");
+            if let Some(lease) = lease {
+                core.deliver_bytes(id, lease);
+            }
+            if entry.more() {
+                return;
+            }
+            return self.go_on(core, id);
+        }
+        if let (Some(buffers), Some(slot)) = (&mut self.buffers, slot) {
+            buffers.put_back(slot);
+        }
+        core.take_stream_buffer(id);
+        match entry.errno() {
+            None => core.finish(id, Ok(0)),
+            Some(Errno::NOBUFS) => core.park(id),
+            Some(Errno::INTR) => self.go_on(core, id),
+            Some(Errno::AGAIN) => self.wait_until_ready(core, id, libc::POLLIN),
+            Some(errno) => Self::fail(core, id, errno.raw_os_error()),
+        }
+    }
+
+    /// The kernel ended a stream's request, the stream itself has not ended.
+    fn go_on(&mut self, core: &mut Core<SocketState>, id: OpId) {
+        let Some(op) = core.op_mut(id) else { return };
+        op.note = NOTE_NONE;
+        if op.cancelled {
+            return Self::cancelled(core, id);
+        }
+        crate::proactor::Driver::start(self, core, id);
+    }
+
+    fn wait_until_ready(&mut self, core: &mut Core<SocketState>, id: OpId, events: i16) {
+        if core.op(id).is_some_and(|op| op.cancelled) {
+            return Self::cancelled(core, id);
+        }
+        self.submit_readiness(core, id, events);
+    }
+
+    /// A wait for readiness ended, or the operation found no room in the queue before.
+    fn on_ready(&mut self, core: &mut Core<SocketState>, id: OpId, entry: Entry) {
+        let Some(op) = core.op_from_kernel(id) else { return };
+        let waited = op.note == NOTE_READINESS;
+        op.note = NOTE_NONE;
+        if op.cancelled {
+            return Self::cancelled(core, id);
+        }
+        if let Some(errno) = entry.errno() {
+            return Self::fail(core, id, errno.raw_os_error());
+        }
+        if waited && op.kind == OpKind::ReceiveStream && !self.rungs.buffer_ring {
+            return self.submit_pool_receive(core, id);
+        }
+        crate::proactor::Driver::start(self, core, id);
+    }
+
+    fn on_send(&mut self, core: &mut Core<SocketState>, id: OpId, entry: Entry) {
+        // A zero-copy send reports twice: its result (with more to come), then that the bytes are free again.
+        let result = if cqueue::notif(entry.flags) {
+            let Some(op) = core.op_mut(id) else { return };
+            std::mem::replace(&mut op.note, NOTE_NONE)
+        } else if entry.more() {
+            if let Some(op) = core.op_mut(id) {
+                op.note = entry.result;
+            }
+            return;
+        } else {
+            entry.result
+        };
+        if result >= 0 {
+            if !core.sent(id, result as u32) {
+                self.go_on(core, id);
+            }
+            return;
+        }
+        match Errno::from_raw_os_error(-result) {
+            Errno::INTR => self.go_on(core, id),
+            Errno::AGAIN => self.wait_until_ready(core, id, libc::POLLOUT),
+            errno => Self::fail(core, id, errno.raw_os_error()),
+        }
+    }
+
+    fn on_receive(&mut self, core: &mut Core<SocketState>, id: OpId, entry: Entry) {
+        match entry.errno() {
+            None => core.received(id, entry.result as u32),
+            Some(Errno::INTR) => self.go_on(core, id),
+            Some(Errno::AGAIN) => self.wait_until_ready(core, id, libc::POLLIN),
+            Some(errno) => Self::fail(core, id, errno.raw_os_error()),
+        }
+    }
+
+    fn on_accept(&mut self, core: &mut Core<SocketState>, id: OpId, entry: Entry) {
+        let stream = core.op(id).is_some_and(|op| op.kind == OpKind::AcceptStream);
+        match entry.errno() {
+            None => {
+                // SAFETY: the kernel made this descriptor for this completion; nobody else has it.
+                let socket = unsafe { Socket::from_raw_fd(entry.result) };
+                if !stream {
+                    return core.finish_accept(id, socket);
+                }
+                core.deliver_socket(id, socket);
+                if !entry.more() {
+                    self.go_on(core, id);
+                }
+            }
+            // The connection was gone before it was accepted; the listener is well.
+            Some(Errno::CONNABORTED | Errno::INTR) => {
+                if !entry.more() {
+                    self.go_on(core, id);
+                }
+            }
+            Some(Errno::AGAIN) => self.wait_until_ready(core, id, libc::POLLIN),
+            Some(errno) => Self::fail(core, id, errno.raw_os_error()),
+        }
+    }
+}

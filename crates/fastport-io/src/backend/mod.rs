@@ -1,0 +1,72 @@
+//! The backends. This is the only file that says which system has which.
+
+#[cfg(target_os = "linux")]
+mod io_uring;
+#[cfg(unix)]
+mod readiness;
+
+use crate::config::ProviderConfig;
+use crate::error::{Error, ErrorCode, Result};
+use crate::info::Backend;
+use crate::provider::AsyncIoProvider;
+
+/// io_uring (Linux 5.6 or newer).
+#[cfg(target_os = "linux")]
+pub type IoUring = crate::proactor::Proactor<io_uring::IoUringDriver>;
+
+/// epoll (Linux).
+#[cfg(target_os = "linux")]
+pub type Epoll = crate::proactor::Proactor<readiness::ReadinessDriver<readiness::EpollSelector>>;
+
+/// The backends that are compiled in for this system, best first: the order in which `auto` tries them.
+pub const COMPILED: &[Backend] = if cfg!(target_os = "linux") {
+    &[Backend::IoUring, Backend::Epoll]
+} else if cfg!(windows) {
+    &[Backend::Rio, Backend::Iocp]
+} else {
+    &[Backend::Kqueue]
+};
+
+/// Code that is generic over the provider, to be run with the type that a [`Backend`] names.
+pub trait Visitor {
+    /// What it returns.
+    type Output;
+
+    /// Called once, with the provider's type.
+    fn visit<P: AsyncIoProvider + 'static>(self) -> Self::Output;
+}
+
+/// Runs the visitor with the provider type of `backend`. This is where a run-time choice becomes a type: whatever is
+/// behind it is compiled once for each backend and calls no method through a pointer.
+///
+/// # Errors
+/// `PlatformNotSupported` if the backend does not exist on this system.
+pub fn with_backend<V: Visitor>(backend: Backend, visitor: V) -> Result<V::Output> {
+    match backend {
+        #[cfg(target_os = "linux")]
+        Backend::IoUring => Ok(visitor.visit::<IoUring>()),
+        #[cfg(target_os = "linux")]
+        Backend::Epoll => Ok(visitor.visit::<Epoll>()),
+        other => Err(Error::new(
+            ErrorCode::PlatformNotSupported,
+            format!("{other} does not exist on {}; this system has {}", std::env::consts::OS, names(COMPILED)),
+        )),
+    }
+}
+
+/// Opens a provider and closes it again: whether and why not the backend runs here.
+pub(crate) fn probe(backend: Backend, config: &ProviderConfig) -> Result<()> {
+    struct Probe<'a>(&'a ProviderConfig);
+    impl Visitor for Probe<'_> {
+        type Output = Result<()>;
+        fn visit<P: AsyncIoProvider + 'static>(self) -> Result<()> {
+            P::open(self.0).map(drop)
+        }
+    }
+    with_backend(backend, Probe(config))?
+}
+
+/// Backend names, separated by commas.
+pub(crate) fn names(backends: &[Backend]) -> String {
+    backends.iter().map(|backend| backend.name()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,124 @@
+//! How a provider is set up.
+
+use std::time::Duration;
+
+use crate::buffer::PoolConfig;
+use crate::error::{Error, ErrorCode, Result};
+
+/// Set-up of one provider. The defaults serve thousands of sessions on one thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderConfig {
+    /// Entries of the submission queue, [`ProviderConfig::MIN_QUEUE_DEPTH`] ..= [`ProviderConfig::MAX_QUEUE_DEPTH`]. More
+    /// operations than this can be in flight; they reach the kernel in several batches.
+    pub queue_depth: u32,
+    /// The most operations in flight at once, 1 ..= 2^24. A session needs two or three.
+    pub max_operations: u32,
+    /// The buffers that receive streams fill. Memory counts only once it was used.
+    pub receive_pool: PoolConfig,
+    /// What to do while there is nothing to do.
+    pub busy_poll: BusyPoll,
+    /// How long dropping the provider waits for the kernel to let go of its last operation.
+    pub drain_limit: Duration,
+    /// The features that the io_uring backend may use.
+    pub io_uring: IoUringOptions,
+}
+
+/// Trading a core's time for latency.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BusyPoll {
+    /// Sleep in the kernel at once.
+    #[default]
+    Off,
+    /// Look for completions without sleeping for this long, then sleep.
+    Spin(Duration),
+    /// Never sleep. Takes a whole core; halves the round trip of a lone session.
+    Always,
+}
+
+/// Features of io_uring, all used where the kernel has them. Each can be switched off, so that its fall-back can be tested
+/// and measured on any kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IoUringOptions {
+    /// `IORING_SETUP_SINGLE_ISSUER` (6.0). The ring then belongs to the thread that opened the provider.
+    pub single_issuer: bool,
+    /// `IORING_SETUP_DEFER_TASKRUN` (6.1), needs `single_issuer`. The most important one: without it large packets cost a
+    /// third more.
+    pub defer_taskrun: bool,
+    /// `IORING_SETUP_COOP_TASKRUN` (5.19), tried where `defer_taskrun` is not to be had.
+    pub coop_taskrun: bool,
+    /// Wait with a time limit in one call, `IORING_FEAT_EXT_ARG` (5.11); otherwise by a timeout request.
+    pub extended_wait: bool,
+    /// Multishot accept (5.19); otherwise one request a connection.
+    pub multishot_accept: bool,
+    /// Provided buffer rings (5.19); otherwise wait for readability, then receive into a pool buffer.
+    pub buffer_ring: bool,
+    /// Multishot receive (6.0), needs `buffer_ring`; otherwise one request a receive.
+    pub multishot_receive: bool,
+    /// Registered buffers (5.13 for updates); otherwise registered regions are used like ordinary memory.
+    pub fixed_buffers: bool,
+    /// Registered descriptors. Off by default: measured without effect, and each socket costs a call more.
+    pub fixed_files: bool,
+    /// Sends of at least this many bytes by `IORING_OP_SEND_ZC` (6.0). Off by default: on loopback it is slower, on a
+    /// network card it pays from some ten KiB on.
+    pub zero_copy_send_bytes: Option<u32>,
+}
+
+impl Default for IoUringOptions {
+    fn default() -> Self {
+        Self {
+            single_issuer: true,
+            defer_taskrun: true,
+            coop_taskrun: true,
+            extended_wait: true,
+            multishot_accept: true,
+            buffer_ring: true,
+            multishot_receive: true,
+            fixed_buffers: true,
+            fixed_files: false,
+            zero_copy_send_bytes: None,
+        }
+    }
+}
+
+impl Default for ProviderConfig {
+    fn default() -> Self {
+        Self {
+            queue_depth: 1024,
+            max_operations: 1 << 20,
+            receive_pool: PoolConfig { slot_bytes: 32 * 1024, initial_slots: 256, max_slots: 1024 },
+            busy_poll: BusyPoll::Off,
+            drain_limit: Duration::from_secs(2),
+            io_uring: IoUringOptions::default(),
+        }
+    }
+}
+
+impl ProviderConfig {
+    /// The smallest queue depth.
+    pub const MIN_QUEUE_DEPTH: u32 = 32;
+    /// The largest queue depth.
+    pub const MAX_QUEUE_DEPTH: u32 = 4096;
+    /// The largest `max_operations`: ids leave room for tags of the backends.
+    pub const MAX_OPERATIONS: u32 = 1 << 24;
+
+    pub(crate) fn check(&self) -> Result<()> {
+        if !(Self::MIN_QUEUE_DEPTH..=Self::MAX_QUEUE_DEPTH).contains(&self.queue_depth) {
+            return Err(Error::new(
+                ErrorCode::InvalidArgument,
+                format!(
+                    "queue depth {} is outside {} ..= {}",
+                    self.queue_depth,
+                    Self::MIN_QUEUE_DEPTH,
+                    Self::MAX_QUEUE_DEPTH
+                ),
+            ));
+        }
+        if !(1..=Self::MAX_OPERATIONS).contains(&self.max_operations) {
+            return Err(Error::new(
+                ErrorCode::InvalidArgument,
+                format!("{} operations at most is outside 1 ..= {}", self.max_operations, Self::MAX_OPERATIONS),
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,209 @@
+//! Operations and what comes back from them.
+
+use std::net::Shutdown;
+
+use crate::buffer::{Lease, ReceiveBuffer};
+use crate::error::{Error, Result};
+use crate::slab::Key;
+use crate::socket::Socket;
+
+macro_rules! key_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub struct $name(pub(crate) Key);
+
+        impl $name {
+            /// The id as 64 bits, never 0: index in the high half, generation in the low half.
+            pub const fn to_bits(self) -> u64 {
+                self.0.to_bits()
+            }
+
+            /// The inverse of `to_bits`. Any number may be given: one that was never an id, or is no more, is
+            /// answered with an error by whatever it is handed to.
+            pub const fn from_bits(bits: u64) -> Self {
+                Self(Key::from_bits(bits))
+            }
+        }
+    };
+}
+
+key_type! {
+    /// An operation of one provider. Dead once its final completion was delivered.
+    OpId
+}
+key_type! {
+    /// A socket that is attached to one provider. Dead once it was closed or detached.
+    SocketId
+}
+key_type! {
+    /// A region of memory that is registered with one provider. Dead once it was unregistered.
+    RegionId
+}
+
+/// What an operation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OpKind {
+    /// Accept one connection.
+    Accept,
+    /// Accept connections until cancelled.
+    AcceptStream,
+    /// Connect a socket.
+    Connect,
+    /// Send one or two buffers whole.
+    Send,
+    /// Receive once into a given buffer.
+    Receive,
+    /// Receive into pool buffers until the end of the stream.
+    ReceiveStream,
+    /// Complete at a given time.
+    Timeout,
+    /// Close a socket after its last operation.
+    Close,
+}
+
+impl OpKind {
+    /// True for operations that complete many times.
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::AcceptStream | Self::ReceiveStream)
+    }
+}
+
+/// What a completion hands over.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub enum Payload {
+    /// Nothing.
+    #[default]
+    None,
+    /// Bytes of a receive stream. Dropping the lease gives the buffer back.
+    Lease(Lease),
+    /// The buffer of a one-shot receive, filled with as many bytes as the result says.
+    Buffer(ReceiveBuffer),
+    /// A connection that was accepted, not yet attached to any provider. Dropping it closes it.
+    Socket(Socket),
+}
+
+/// The outcome of an operation, or of one step of a stream.
+#[derive(Debug)]
+pub struct Completion {
+    /// The number that the caller gave with the operation.
+    pub context: u64,
+    /// The operation.
+    pub op: OpId,
+    /// Its kind.
+    pub kind: OpKind,
+    /// True if the operation goes on and more completions follow; false for its final one.
+    pub more: bool,
+    /// Bytes transferred (0 for kinds that transfer none), or why it failed. A receive of 0 bytes is the end of the
+    /// peer's data, and nothing else is.
+    pub result: Result<u32>,
+    /// What the operation produced.
+    pub payload: Payload,
+}
+
+/// A completion's outcome in one word, for callers in other languages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Status {
+    /// It was done.
+    Success = 0,
+    /// It failed.
+    Error = 1,
+    /// It was cancelled before it had an effect.
+    Cancelled = 2,
+    /// Its time ran out.
+    Timeout = 3,
+}
+
+impl Completion {
+    /// The outcome in one word.
+    pub fn status(&self) -> Status {
+        match &self.result {
+            Ok(_) => Status::Success,
+            Err(error) if error.is_cancelled() => Status::Cancelled,
+            Err(error) if error.code() == crate::ErrorCode::Timeout => Status::Timeout,
+            Err(_) => Status::Error,
+        }
+    }
+
+    /// The error, if it failed.
+    pub fn error(&self) -> Option<&Error> {
+        self.result.as_ref().err()
+    }
+}
+
+/// How a socket is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseMode {
+    /// Like `close(2)`: what the system has accepted is still delivered, then the peer sees the end of the stream.
+    /// (If received bytes were never read, TCP tells the peer by a reset.)
+    Graceful,
+    /// The connection is reset and what the system still holds is thrown away.
+    Abortive,
+}
+
+/// Which direction of a connection [`crate::AsyncIoProvider::shut_down_socket`] ends.
+pub type Direction = Shutdown;
+
+/// The array that `process_completions` fills. It never grows: what does not fit stays with the provider.
+#[derive(Debug)]
+pub struct CompletionBatch {
+    entries: Vec<Completion>,
+    limit: usize,
+}
+
+impl CompletionBatch {
+    /// Room for `limit` completions.
+    ///
+    /// # Panics
+    /// If `limit` is 0.
+    pub fn with_capacity(limit: usize) -> Self {
+        assert!(limit > 0, "a batch has room for at least one completion");
+        Self { entries: Vec::with_capacity(limit), limit }
+    }
+
+    /// How many it can hold.
+    pub const fn capacity(&self) -> usize {
+        self.limit
+    }
+
+    /// How many it holds.
+    pub const fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// True if it holds none.
+    pub const fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Takes all completions out, oldest first.
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Completion> {
+        self.entries.drain(..)
+    }
+
+    /// Looks at them, oldest first.
+    pub fn iter(&self) -> std::slice::Iter<'_, Completion> {
+        self.entries.iter()
+    }
+
+    pub(crate) const fn room(&self) -> usize {
+        self.limit - self.entries.len()
+    }
+
+    pub(crate) fn push(&mut self, completion: Completion) {
+        debug_assert!(self.room() > 0, "the provider asks for room first");
+        self.entries.push(completion);
+    }
+}
+
+impl<'a> IntoIterator for &'a CompletionBatch {
+    type Item = &'a Completion;
+    type IntoIter = std::slice::Iter<'a, Completion>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
