@@ -417,6 +417,7 @@ mod tests {
         assert_eq!(wheel.pop_expired(start + HOUR), None);
         wheel.insert(start + HOUR + 10 * MS, ());
         assert_eq!(wheel.pop_expired(start), None);
+        assert_eq!(wheel.pop_expired(start + HOUR / 2), None);
         assert_eq!(wheel.pop_expired(start + HOUR + 10 * MS), Some(()));
     }
 
