@@ -137,6 +137,11 @@ impl SendBuffers {
         self.second.as_ref()
     }
 
+    /// Both buffers, to be combined in another way.
+    pub fn into_parts(self) -> (SendBuffer, Option<SendBuffer>) {
+        (self.first, self.second)
+    }
+
     /// The ranges that are still to be sent after `sent` bytes: one or two, none of them empty unless nothing is left.
     pub(crate) fn remaining(&self, sent: usize) -> ((*const u8, usize), Option<(*const u8, usize)>) {
         let first_len = self.first.len();

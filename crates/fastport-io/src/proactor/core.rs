@@ -12,72 +12,18 @@
 //!     └───────────── cancel ────────────────────────── cancel ────┘
 //! ```
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
-use std::net::SocketAddr;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::buffer::{BufferPool, Lease, ReceiveBuffer, Region, SendBuffers};
+use super::deadlines::Deadlines;
+use super::op::{Lane, Op, OpState, READ, Transfer, WRITE, Work, lane_of};
+use super::regions::Regions;
+use crate::buffer::{BufferPool, Lease, ReceiveBuffer};
 use crate::error::{Error, ErrorCode, Result};
-use crate::operation::{CloseMode, Completion, OpId, OpKind, Payload, RegionId, SocketId};
-use crate::slab::{Key, Slab};
+use crate::operation::{CloseMode, Completion, OpId, OpKind, Payload, SocketId};
+use crate::slab::Slab;
 use crate::socket::Socket;
 use crate::stats::{LatencyHistogram, ProviderStats};
-
-/// Where an operation stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OpState {
-    /// Behind another one in its lane.
-    Waiting,
-    /// With the driver.
-    Started,
-    /// A receive stream that waits for a pool buffer; the driver has nothing of it in the kernel.
-    Parked,
-}
-
-/// What an operation works on.
-pub(crate) enum Work {
-    Nothing,
-    Send(SendBuffers),
-    Receive(ReceiveBuffer),
-    Region { region: RegionId, offset: u32, length: u32 },
-    Connect(Box<SocketAddr>),
-}
-
-/// An operation whose final completion is still to come.
-pub(crate) struct Op {
-    pub(crate) kind: OpKind,
-    pub(crate) state: OpState,
-    /// Someone asked for its end; the driver knows.
-    pub(crate) cancelled: bool,
-    /// Bytes sent so far.
-    pub(crate) progress: u32,
-    /// The driver's own note about the operation; 0 at first.
-    pub(crate) note: i32,
-    pub(crate) socket: SocketId,
-    context: u64,
-    submitted_ns: u64,
-    /// The operation behind it in its lane.
-    next: Option<u32>,
-    pub(crate) work: Work,
-}
-
-/// The operations of one direction of a socket, by index, in the order of their submission.
-#[derive(Clone, Copy, Default)]
-struct Lane {
-    head: Option<u32>,
-    tail: Option<u32>,
-}
-
-const READ: usize = 0;
-const WRITE: usize = 1;
-
-const fn lane_of(kind: OpKind) -> usize {
-    match kind {
-        OpKind::Connect | OpKind::Send => WRITE,
-        _ => READ,
-    }
-}
 
 /// An attached socket.
 pub(crate) struct SocketEntry<S> {
@@ -87,12 +33,6 @@ pub(crate) struct SocketEntry<S> {
     closing: Option<OpId>,
     /// The driver's own.
     pub(crate) state: S,
-}
-
-struct RegionEntry {
-    region: Region,
-    registration: Option<u32>,
-    users: u32,
 }
 
 #[derive(Default)]
@@ -108,20 +48,11 @@ struct Counters {
     buffer_waits: u64,
 }
 
-/// The range that a send or a receive has still to transfer.
-#[derive(Clone, Copy)]
-pub(crate) struct Transfer {
-    pub(crate) first: (*mut u8, usize),
-    pub(crate) second: Option<(*mut u8, usize)>,
-    /// What the driver called the region of a registered transfer.
-    pub(crate) registration: Option<u32>,
-}
-
 /// The shared state of a proactor and its driver.
 pub(crate) struct Core<S> {
     ops: Slab<Op>,
     sockets: Slab<SocketEntry<S>>,
-    regions: Slab<RegionEntry>,
+    pub(super) regions: Regions,
     pub(crate) pool: BufferPool,
     ready: VecDeque<Completion>,
     /// Operations that came to the head of their lane.
@@ -130,9 +61,7 @@ pub(crate) struct Core<S> {
     parked: VecDeque<OpId>,
     /// Closing sockets without operations.
     closable: VecDeque<SocketId>,
-    /// Deadline in ns since `epoch`, number, operation. Cancelled ones are skipped when they come up.
-    timers: BinaryHeap<Reverse<(u64, u64, u64)>>,
-    timers_made: u64,
+    deadlines: Deadlines,
     epoch: Instant,
     now: Instant,
     counters: Counters,
@@ -145,14 +74,13 @@ impl<S: Default> Core<S> {
         Self {
             ops: Slab::with_limit(max_operations),
             sockets: Slab::with_limit(u32::MAX - 1),
-            regions: Slab::with_limit(MAX_REGIONS),
+            regions: Regions::new(),
             pool,
             ready: VecDeque::new(),
             to_start: VecDeque::new(),
             parked: VecDeque::new(),
             closable: VecDeque::new(),
-            timers: BinaryHeap::new(),
-            timers_made: 0,
+            deadlines: Deadlines::new(now),
             epoch: now,
             now,
             counters: Counters::default(),
@@ -229,11 +157,8 @@ impl<S: Default> Core<S> {
             }
             Work::Receive(buffer) => ((buffer.as_mut_ptr(), buffer.capacity()), None, None),
             Work::Region { region, offset, length } => {
-                let entry = self.regions.get(region.0)?;
-                let skip = *offset + op.progress;
-                // SAFETY: the range was checked against the region when the operation was submitted.
-                let start = unsafe { entry.region.as_ptr().as_ptr().add(skip as usize) };
-                ((start, (*length - op.progress) as usize), None, entry.registration)
+                let (start, registration) = self.regions.address(*region, *offset + op.progress)?;
+                ((start, (*length - op.progress) as usize), None, registration)
             }
             Work::Nothing | Work::Connect(_) => return None,
         };
@@ -332,9 +257,7 @@ impl<S: Default> Core<S> {
             // A stream's buffer is the pool's; only that of a one-shot receive goes back to its owner.
             Work::Receive(buffer) if op.kind == OpKind::Receive => Payload::Buffer(buffer),
             Work::Region { region, .. } => {
-                if let Some(entry) = self.regions.get_mut(region.0) {
-                    entry.users -= 1;
-                }
+                self.regions.end_use(region);
                 payload
             }
             _ => payload,
@@ -566,30 +489,23 @@ impl<S: Default> Core<S> {
         (self.now - self.epoch).as_nanos() as u64
     }
 
-    pub(super) fn add_timer(&mut self, op: OpId, deadline: Instant) {
-        let deadline_ns = deadline.saturating_duration_since(self.epoch).as_nanos() as u64;
-        self.timers_made += 1;
-        self.timers.push(Reverse((deadline_ns, self.timers_made, op.to_bits())));
+    pub(super) fn add_deadline(&mut self, op: OpId, deadline: Instant) {
+        self.deadlines.add(op, deadline);
     }
 
     /// The deadline of the next timeout, if there is one.
     pub(super) fn next_deadline(&mut self) -> Option<Instant> {
-        while let Some(&Reverse((deadline_ns, _, op))) = self.timers.peek() {
-            if self.ops.get(Key::from_bits(op)).is_some() {
-                return Some(self.epoch + Duration::from_nanos(deadline_ns));
-            }
-            self.timers.pop();
-        }
-        None
+        let ops = &self.ops;
+        self.deadlines.next(|op| ops.get(op.0).is_some())
     }
 
     /// Completes the timeouts whose time has come.
-    pub(super) fn expire_timers(&mut self) {
+    pub(super) fn expire_timeouts(&mut self) {
         while let Some(deadline) = self.next_deadline()
             && deadline <= self.now
         {
-            if let Some(Reverse((_, _, op))) = self.timers.pop() {
-                self.finish(OpId::from_bits(op), Ok(0));
+            if let Some(op) = self.deadlines.pop() {
+                self.finish(op, Ok(0));
             }
         }
     }
@@ -630,56 +546,6 @@ impl<S: Default> Core<S> {
         }
     }
 
-    // For the proactor: regions
-
-    pub(super) fn add_region(&mut self, region: Region, registration: Option<u32>) -> Result<RegionId> {
-        self.regions.insert(RegionEntry { region, registration, users: 0 }).map(RegionId)
-    }
-
-    pub(super) fn has_region_room(&self) -> bool {
-        self.regions.len() < self.regions.limit() as usize
-    }
-
-    /// The region, if no operation uses it.
-    fn idle_region(&self, region: RegionId) -> Result<&RegionEntry> {
-        let entry = self.regions.get(region.0).ok_or_else(|| {
-            Error::new(ErrorCode::InvalidBuffer, "the region is not registered with this provider (any more)")
-        })?;
-        if entry.users > 0 {
-            return Err(Error::new(ErrorCode::OperationPending, "an operation uses the region"));
-        }
-        Ok(entry)
-    }
-
-    pub(super) fn remove_region(&mut self, region: RegionId) -> Result<(Region, Option<u32>)> {
-        self.idle_region(region)?;
-        let entry = self.regions.remove(region.0).ok_or(Error::plain(ErrorCode::InvalidBuffer))?;
-        Ok((entry.region, entry.registration))
-    }
-
-    pub(super) fn region_mut(&mut self, region: RegionId) -> Result<&mut [u8]> {
-        self.idle_region(region)?;
-        let entry = self.regions.get_mut(region.0).ok_or(Error::plain(ErrorCode::InvalidBuffer))?;
-        Ok(entry.region.as_mut_slice())
-    }
-
-    /// Checks a range of a region and counts one more user of it.
-    pub(super) fn use_region(&mut self, region: RegionId, offset: usize, length: usize) -> Result<Work> {
-        let entry = self.regions.get_mut(region.0).ok_or_else(|| {
-            Error::new(ErrorCode::InvalidBuffer, "the region is not registered with this provider (any more)")
-        })?;
-        let bytes = entry.region.len();
-        let end = offset.checked_add(length).filter(|&end| end <= bytes && u32::try_from(end).is_ok());
-        if length == 0 || end.is_none() {
-            return Err(Error::new(
-                ErrorCode::InvalidBuffer,
-                format!("{length} bytes from offset {offset} on are not inside a region of {bytes} bytes"),
-            ));
-        }
-        entry.users += 1;
-        Ok(Work::Region { region, offset: offset as u32, length: length as u32 })
-    }
-
     pub(super) fn operations(&self) -> usize {
         self.ops.len()
     }
@@ -688,19 +554,6 @@ impl<S: Default> Core<S> {
     pub(super) fn leak_memory(&mut self) {
         self.pool.leak();
         std::mem::forget(std::mem::replace(&mut self.ops, Slab::with_limit(0)));
-        std::mem::forget(std::mem::replace(&mut self.regions, Slab::with_limit(0)));
+        std::mem::forget(std::mem::replace(&mut self.regions, Regions::new()));
     }
 }
-
-impl Op {
-    fn send_length(&self) -> u32 {
-        match &self.work {
-            Work::Send(buffers) => buffers.len() as u32,
-            Work::Region { length, .. } => *length,
-            _ => 0,
-        }
-    }
-}
-
-/// The most regions that can be registered at once.
-pub(crate) const MAX_REGIONS: u32 = 1024;

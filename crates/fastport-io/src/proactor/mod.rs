@@ -4,13 +4,18 @@
 //! and the batches; its [`Driver`] knows the system. So a rule of the contract stands in one place, and a backend is small.
 
 mod core;
+mod deadlines;
 mod driver;
+mod op;
+mod regions;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-pub(crate) use self::core::{Core, MAX_REGIONS, Transfer, Work};
+pub(crate) use self::core::Core;
 pub(crate) use self::driver::Driver;
+pub(crate) use self::op::{Transfer, Work};
+pub(crate) use self::regions::MAX_REGIONS;
 
 use crate::buffer::{BufferPool, PoolConfig, ReceiveBuffer, Region, SendBuffers};
 use crate::config::{BusyPoll, ProviderConfig};
@@ -279,7 +284,7 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
             Error::new(ErrorCode::InvalidArgument, "the timeout lies beyond what the clock can express")
         })?;
         let (op, _) = self.core.insert(OpKind::Timeout, NO_SOCKET, context, Work::Nothing)?;
-        self.core.add_timer(op, deadline);
+        self.core.add_deadline(op, deadline);
         Ok(op)
     }
 
@@ -316,7 +321,7 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
             };
             let woken = self.poll(wait, room - ready)?;
             self.core.read_clock();
-            self.core.expire_timers();
+            self.core.expire_timeouts();
             self.settle();
             let expired = deadline.is_some_and(|deadline| deadline <= self.core.now());
             if self.core.ready() > 0 || woken || expired || timeout == Some(Duration::ZERO) {
@@ -345,7 +350,7 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
     }
 
     fn register_region(&mut self, region: Region) -> Result<RegionId, Rejected<Region>> {
-        if !self.core.has_region_room() {
+        if !self.core.regions.has_room() {
             let error = Error::new(
                 ErrorCode::NoResources,
                 format!("{MAX_REGIONS} regions are registered, which is the maximum; use fewer and larger ones"),
@@ -353,11 +358,11 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
             return Err(Rejected { error, returned: region });
         }
         let registration = self.driver.register_region(&region);
-        Ok(self.core.add_region(region, registration).expect("room was checked"))
+        Ok(self.core.regions.add(region, registration).expect("room was checked"))
     }
 
     fn unregister_region(&mut self, region: RegionId) -> Result<Region> {
-        let (region, registration) = self.core.remove_region(region)?;
+        let (region, registration) = self.core.regions.remove(region)?;
         if let Some(registration) = registration {
             self.driver.unregister_region(registration);
         }
@@ -365,7 +370,7 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
     }
 
     fn region_mut(&mut self, region: RegionId) -> Result<&mut [u8]> {
-        self.core.region_mut(region)
+        self.core.regions.bytes_mut(region)
     }
 
     fn send_registered(
@@ -377,7 +382,8 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
         context: u64,
     ) -> Result<OpId> {
         self.check(socket, OpKind::Send)?;
-        let work = self.core.use_region(region, offset, length)?;
+        self.core.regions.begin_use(region, offset, length)?;
+        let work = Work::Region { region, offset: offset as u32, length: length as u32 };
         self.submit(OpKind::Send, socket, context, work)
     }
 
@@ -390,7 +396,8 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
         context: u64,
     ) -> Result<OpId> {
         self.check(socket, OpKind::Receive)?;
-        let work = self.core.use_region(region, offset, length)?;
+        self.core.regions.begin_use(region, offset, length)?;
+        let work = Work::Region { region, offset: offset as u32, length: length as u32 };
         self.submit(OpKind::Receive, socket, context, work)
     }
 }

@@ -60,10 +60,7 @@ impl IoUringDriver {
             OpKind::ReceiveStream => self.on_receive_stream(core, id, entry),
             OpKind::Send => self.on_send(core, id, entry),
             OpKind::Receive => self.on_receive(core, id, entry),
-            OpKind::Connect => match entry.errno() {
-                None => core.finish(id, Ok(0)),
-                Some(errno) => Self::fail(core, id, errno.raw_os_error()),
-            },
+            OpKind::Connect => self.on_connect(core, id, entry),
             OpKind::Accept | OpKind::AcceptStream => self.on_accept(core, id, entry),
             OpKind::Timeout | OpKind::Close => debug_assert!(false, "never given to the kernel"),
         }
@@ -167,6 +164,22 @@ impl IoUringDriver {
             Errno::INTR => self.go_on(core, id),
             Errno::AGAIN => self.wait_until_ready(core, id, libc::POLLOUT),
             errno => Self::fail(core, id, errno.raw_os_error()),
+        }
+    }
+
+    fn on_connect(&mut self, core: &mut Core<SocketState>, id: OpId, entry: Entry) {
+        let Some(op) = core.op_mut(id) else { return };
+        // A non-blocking socket of the caller's says that the handshake goes on; asked again, it tells the outcome.
+        let asked_before = op.progress > 0;
+        match entry.errno() {
+            None => core.finish(id, Ok(0)),
+            Some(Errno::ISCONN) if asked_before => core.finish(id, Ok(0)),
+            Some(Errno::AGAIN | Errno::INPROGRESS | Errno::ALREADY) => {
+                op.progress = 1;
+                self.wait_until_ready(core, id, libc::POLLOUT);
+            }
+            Some(Errno::INTR) => self.go_on(core, id),
+            Some(errno) => Self::fail(core, id, errno.raw_os_error()),
         }
     }
 

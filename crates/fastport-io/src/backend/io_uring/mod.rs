@@ -361,7 +361,8 @@ impl IoUringDriver {
         let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
         let data = Tag::Op(id).bits();
         let bytes = first.1 + second.map_or(0, |second| second.1);
-        let zero_copy = self.rungs.zero_copy_send && (registration.is_some() || bytes >= self.zero_copy_send_bytes as usize);
+        let zero_copy =
+            self.rungs.zero_copy_send && (registration.is_some() || bytes >= self.zero_copy_send_bytes as usize);
         let start = first.0.cast_const();
         if let Some(second) = second {
             return self.queue.push_send_message(first, second, |message| {

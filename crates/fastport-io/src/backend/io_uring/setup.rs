@@ -95,12 +95,7 @@ fn try_build(config: &ProviderConfig, flags: TaskFlags) -> io::Result<IoUring> {
     builder.build(config.queue_depth)
 }
 
-fn find_rungs(
-    ring: &IoUring,
-    options: &IoUringOptions,
-    flags: TaskFlags,
-    notes: &mut Vec<String>,
-) -> Result<Rungs> {
+fn find_rungs(ring: &IoUring, options: &IoUringOptions, flags: TaskFlags, notes: &mut Vec<String>) -> Result<Rungs> {
     let mut probe = Probe::new();
     ring.submitter()
         .register_probe(&mut probe)
@@ -156,8 +151,12 @@ fn refusal(error: &io::Error) -> Error {
                      sandbox's profile"
                 .to_owned(),
         },
-        Errno::NOSYS => "this kernel has no io_uring, or a sandbox hides it (ENOSYS); it needs Linux 5.6 or newer".into(),
-        Errno::NOMEM => "not enough locked memory for the rings (ENOMEM); raise 'ulimit -l' or lower the queue depth".into(),
+        Errno::NOSYS => {
+            "this kernel has no io_uring, or a sandbox hides it (ENOSYS); it needs Linux 5.6 or newer".into()
+        }
+        Errno::NOMEM => {
+            "not enough locked memory for the rings (ENOMEM); raise 'ulimit -l' or lower the queue depth".into()
+        }
         Errno::MFILE | Errno::NFILE => "no file descriptors left; raise 'ulimit -n'".into(),
         _ => "io_uring_setup failed".into(),
     };

@@ -1,0 +1,82 @@
+//! An operation in flight, and its place in a lane of its socket.
+
+use std::net::SocketAddr;
+
+use crate::buffer::{ReceiveBuffer, SendBuffers};
+use crate::operation::{OpKind, RegionId, SocketId};
+
+/// Where an operation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OpState {
+    /// Behind another one in its lane.
+    Waiting,
+    /// With the driver.
+    Started,
+    /// A receive stream that waits for a pool buffer; the driver has nothing of it in the kernel.
+    Parked,
+}
+
+/// What an operation works on.
+pub(crate) enum Work {
+    Nothing,
+    Send(SendBuffers),
+    Receive(ReceiveBuffer),
+    Region { region: RegionId, offset: u32, length: u32 },
+    Connect(Box<SocketAddr>),
+}
+
+/// An operation whose final completion is still to come.
+pub(crate) struct Op {
+    pub(crate) kind: OpKind,
+    pub(crate) state: OpState,
+    /// Someone asked for its end; the driver knows.
+    pub(crate) cancelled: bool,
+    /// Bytes sent so far.
+    pub(crate) progress: u32,
+    /// The driver's own note about the operation; 0 at first.
+    pub(crate) note: i32,
+    pub(crate) socket: SocketId,
+    pub(super) context: u64,
+    pub(super) submitted_ns: u64,
+    /// The operation behind it in its lane.
+    pub(super) next: Option<u32>,
+    pub(crate) work: Work,
+}
+
+impl Op {
+    /// Bytes that a send has to transmit in all.
+    pub(super) fn send_length(&self) -> u32 {
+        match &self.work {
+            Work::Send(buffers) => buffers.len() as u32,
+            Work::Region { length, .. } => *length,
+            _ => 0,
+        }
+    }
+}
+
+/// The operations of one direction of a socket, by index, in the order of their submission.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Lane {
+    pub(super) head: Option<u32>,
+    pub(super) tail: Option<u32>,
+}
+
+pub(super) const READ: usize = 0;
+pub(super) const WRITE: usize = 1;
+
+/// The lane that operations of a kind belong to.
+pub(super) const fn lane_of(kind: OpKind) -> usize {
+    match kind {
+        OpKind::Connect | OpKind::Send => WRITE,
+        _ => READ,
+    }
+}
+
+/// The range that a send or a receive has still to transfer.
+#[derive(Clone, Copy)]
+pub(crate) struct Transfer {
+    pub(crate) first: (*mut u8, usize),
+    pub(crate) second: Option<(*mut u8, usize)>,
+    /// What the driver called the region of a registered transfer.
+    pub(crate) registration: Option<u32>,
+}
