@@ -1,0 +1,98 @@
+//! The socket calls of the engine: none of them blocks, and an interruption by a signal handler is not seen outside.
+
+use std::io;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+
+use crate::socket::Socket;
+
+/// The result of a system call.
+pub(super) type CallResult<T> = Result<T, Errno>;
+
+/// `recv(2)`. 0 for a buffer that is not empty is the end of the peer's data.
+#[inline]
+pub(super) fn receive(socket: &Socket, buffer: &mut [u8]) -> CallResult<usize> {
+    retry(|| rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT).map(|(_, bytes)| bytes))
+}
+
+/// `send(2)`, or `sendmsg(2)` for two ranges. May take less than it is given; a dead peer is `EPIPE`, not a signal.
+#[inline]
+pub(super) fn send(socket: &Socket, first: &[u8], second: Option<&[u8]>) -> CallResult<usize> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let Some(second) = second else {
+        return retry(|| rustix::net::send(socket, first, flags));
+    };
+    let ranges = [IoSlice::new(first), IoSlice::new(second)];
+    retry(|| rustix::net::sendmsg(socket, &ranges, &mut SendAncillaryBuffer::default(), flags))
+}
+
+/// `accept(2)` on a non-blocking listener. The connection is closed on exec, and blocking.
+pub(super) fn accept(listener: &Socket) -> CallResult<Socket> {
+    retry(|| listener.accept().map_err(errno).map(|(connection, _)| connection))
+}
+
+/// True for errors of `accept(2)` that belong to the connection, which is gone, and not to the listener.
+///
+/// Linux reports network errors of a waiting connection here and asks to treat them like `EAGAIN` (accept(2)).
+pub(super) const fn died_before_accept(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::CONNABORTED
+            | Errno::PROTO
+            | Errno::NOPROTOOPT
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+    )
+}
+
+/// `connect(2)` on a non-blocking socket. False if it goes on: the socket becomes writable when it is decided.
+pub(super) fn connect(socket: &Socket, address: &SocketAddr) -> CallResult<bool> {
+    match socket.connect(&(*address).into()).map_err(errno) {
+        Ok(()) => Ok(true),
+        // An interrupted connect goes on too; calling it again would be an error (POSIX).
+        Err(Errno::INPROGRESS | Errno::INTR) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// How a connect ended that had gone on. False if it still goes on.
+pub(super) fn connected(socket: &Socket) -> CallResult<bool> {
+    if let Some(error) = socket.take_error().map_err(errno)? {
+        return Err(errno(error));
+    }
+    match socket.peer_addr().map_err(errno) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOTCONN) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes accept and connect return at once. True if the socket was blocking before.
+pub(super) fn make_nonblocking(socket: &Socket) -> CallResult<bool> {
+    if socket.nonblocking().map_err(errno)? {
+        return Ok(false);
+    }
+    socket.set_nonblocking(true).map_err(errno)?;
+    Ok(true)
+}
+
+#[inline]
+fn retry<T>(mut call: impl FnMut() -> CallResult<T>) -> CallResult<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "stands where results are mapped")]
+fn errno(error: io::Error) -> Errno {
+    // Every error of these calls comes from the system; should one not, "invalid" is what it means.
+    Errno::from_io_error(&error).unwrap_or(Errno::INVAL)
+}
