@@ -120,6 +120,7 @@ pub trait AsyncIoProvider: Sized {
     fn connect(&mut self, socket: SocketId, address: &SocketAddr, context: u64) -> Result<OpId>;
 
     /// Sends one or two buffers, whole and in order.
+    #[allow(clippy::result_large_err, reason = "a refused send gives its buffers back; boxing them would allocate")]
     fn send(&mut self, socket: SocketId, buffers: SendBuffers, context: u64) -> Result<OpId, Rejected<SendBuffers>>;
 
     /// Receives once into a buffer, which comes back in the completion.

@@ -151,14 +151,11 @@ impl SendBuffers {
             let second = self.second.as_ref().filter(|second| !second.is_empty());
             return ((start, first_len - sent), second.map(|second| (second.as_ptr(), second.len())));
         }
-        match &self.second {
-            // SAFETY: sent is at most the sum of both lengths, as no send reports more than it was given.
-            Some(second) => {
-                let skip = (sent - first_len).min(second.len());
-                ((unsafe { second.as_ptr().add(skip) }, second.len() - skip), None)
-            }
-            None => ((self.first.as_ptr(), 0), None),
-        }
+        let Some(second) = &self.second else { return ((self.first.as_ptr(), 0), None) };
+        let skip = (sent - first_len).min(second.len());
+        // SAFETY: skip is at most the buffer's length.
+        let start = unsafe { second.as_ptr().add(skip) };
+        ((start, second.len() - skip), None)
     }
 }
 

@@ -424,9 +424,10 @@ impl<S: Default> Core<S> {
         }
     }
 
-    pub(super) fn add_socket(&mut self, socket: Socket) -> Result<SocketId> {
+    pub(super) fn add_socket(&mut self, socket: Socket) -> SocketId {
         let entry = SocketEntry { socket, lanes: [Lane::default(); 2], closing: None, state: S::default() };
-        self.sockets.insert(entry).map(SocketId)
+        let key = self.sockets.insert(entry);
+        SocketId(key.expect("the slab has room for more sockets than a process can have descriptors"))
     }
 
     /// Forgets a socket without operations.

@@ -183,10 +183,7 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
         if let Err(error) = socket.r#type() {
             return Err(Rejected { error: Error::from(error).during("cannot attach the socket"), returned: socket });
         }
-        let id = match self.core.add_socket(socket) {
-            Ok(id) => id,
-            Err(_) => unreachable!("the socket slab holds more entries than there are descriptors"),
-        };
+        let id = self.core.add_socket(socket);
         if let Err(error) = self.driver.attach(&mut self.core, id) {
             let entry = self.core.remove_socket(id).expect("it was added above");
             return Err(Rejected { error: error.during("cannot attach the socket"), returned: entry.socket });

@@ -255,7 +255,7 @@ impl Driver for IoUringDriver {
         // SAFETY: the region stays mapped until `unregister_region`, which the core calls before it gives the region
         // back; regions that are still registered when the ring is closed are dropped after it.
         match unsafe { self.queue.ring().submitter().register_buffers_update(u32::from(place), &[vector], None) } {
-            Ok(_) => Some(u32::from(place)),
+            Ok(()) => Some(u32::from(place)),
             Err(error) => {
                 self.free_registrations.push(place);
                 tracing::warn!(
@@ -272,7 +272,7 @@ impl Driver for IoUringDriver {
         let nothing = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
         // SAFETY: an empty vector clears the place.
         match unsafe { self.queue.ring().submitter().register_buffers_update(registration, &[nothing], None) } {
-            Ok(_) => self.free_registrations.push(registration as u16),
+            Ok(()) => self.free_registrations.push(registration as u16),
             Err(error) => tracing::warn!(%error, registration, "a place in the table of buffers is lost"),
         }
     }
