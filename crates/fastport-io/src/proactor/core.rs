@@ -69,8 +69,7 @@ pub(crate) struct Core<S> {
 }
 
 impl<S: Default> Core<S> {
-    pub(super) fn new(pool: BufferPool, max_operations: u32) -> Self {
-        let now = Instant::now();
+    pub(super) fn new(pool: BufferPool, max_operations: u32, now: Instant) -> Self {
         Self {
             ops: Slab::with_limit(max_operations),
             sockets: Slab::with_limit(u32::MAX - 1),
@@ -482,8 +481,8 @@ impl<S: Default> Core<S> {
 
     // For the proactor: time
 
-    pub(super) fn read_clock(&mut self) {
-        self.now = Instant::now();
+    pub(super) fn set_now(&mut self, now: Instant) {
+        self.now = now;
     }
 
     fn clock_ns(&self) -> u64 {

@@ -9,7 +9,7 @@
 //!                       └── Core::finish, … ◀──┘
 //! ```
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::core::Core;
 use crate::buffer::{BufferPool, Region};
@@ -45,6 +45,11 @@ pub(crate) trait Driver: Sized + 'static {
     fn info(&self) -> &ProviderInfo;
 
     fn waker(&self) -> &Waker;
+
+    /// The time. A simulated system has its own.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
 
     /// A socket of the kind that the backend needs.
     fn create_socket(&mut self, address: &std::net::SocketAddr) -> Result<Socket> {

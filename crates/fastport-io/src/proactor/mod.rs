@@ -95,13 +95,13 @@ impl<D: Driver> Proactor<D> {
         if spin.is_zero() {
             return self.driver.poll(&mut self.core, wait, room);
         }
-        let begin = Instant::now();
+        let begin = self.driver.now();
         loop {
             let woken = self.driver.poll(&mut self.core, Some(Duration::ZERO), room)?;
             if woken || self.core.ready() > 0 {
                 return Ok(woken);
             }
-            let spun = begin.elapsed();
+            let spun = self.driver.now() - begin;
             if spun >= spin {
                 let rest = wait.map(|wait| wait.saturating_sub(spun));
                 return match self.busy_poll {
@@ -122,7 +122,7 @@ impl<D: Driver> Proactor<D> {
         for op in self.core.all_timeouts() {
             let _ = self.request_cancel(op);
         }
-        let deadline = Instant::now() + self.drain_limit;
+        let deadline = self.driver.now() + self.drain_limit;
         loop {
             self.settle();
             while let Some(completion) = self.core.take_ready() {
@@ -136,7 +136,7 @@ impl<D: Driver> Proactor<D> {
                 }
                 return true;
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(self.driver.now());
             if left.is_zero() {
                 return false;
             }
@@ -154,7 +154,7 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
         let mut driver = D::open(config)?;
         let pool = driver.create_pool(&config.receive_pool)?;
         driver.set_receive_pool(&pool)?;
-        let core = Core::new(pool, config.max_operations);
+        let core = Core::new(pool, config.max_operations, driver.now());
         Ok(Self { driver, core, busy_poll: config.busy_poll, drain_limit: config.drain_limit })
     }
 
@@ -276,7 +276,7 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
 
     fn timeout(&mut self, delay: Duration, context: u64) -> Result<OpId> {
         self.core.has_room()?;
-        let now = Instant::now();
+        let now = self.driver.now();
         let deadline = now.checked_add(delay).ok_or_else(|| {
             Error::new(ErrorCode::InvalidArgument, "the timeout lies beyond what the clock can express")
         })?;
@@ -298,7 +298,7 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
         let room = batch.room();
         let deadline = match timeout {
             Some(Duration::ZERO) | None => None,
-            Some(timeout) => Instant::now().checked_add(timeout),
+            Some(timeout) => self.driver.now().checked_add(timeout),
         };
         loop {
             self.settle();
@@ -314,10 +314,10 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
             let wait = if ready > 0 || timeout == Some(Duration::ZERO) {
                 Some(Duration::ZERO)
             } else {
-                until.map(|until| until.saturating_duration_since(Instant::now()))
+                until.map(|until| until.saturating_duration_since(self.driver.now()))
             };
             let woken = self.poll(wait, room - ready)?;
-            self.core.read_clock();
+            self.core.set_now(self.driver.now());
             self.core.expire_timeouts();
             self.settle();
             let expired = deadline.is_some_and(|deadline| deadline <= self.core.now());
