@@ -61,6 +61,8 @@ pub enum OpKind {
     Timeout,
     /// Close a socket after its last operation.
     Close,
+    /// Attach a socket that another thread handed over; see [`crate::shared::Remote::attach`].
+    Attach,
 }
 
 impl OpKind {
@@ -81,8 +83,11 @@ pub enum Payload {
     Lease(Lease),
     /// The buffer of a one-shot receive, filled with as many bytes as the result says.
     Buffer(ReceiveBuffer),
-    /// A connection that was accepted, not yet attached to any provider. Dropping it closes it.
+    /// A connection that was accepted, not yet attached to any provider; or a socket that could not be attached.
+    /// Dropping it closes it.
     Socket(Socket),
+    /// The id of a socket that another thread handed over.
+    Attached(SocketId),
 }
 
 /// The outcome of an operation, or of one step of a stream.
@@ -90,7 +95,7 @@ pub enum Payload {
 pub struct Completion {
     /// The number that the caller gave with the operation.
     pub context: u64,
-    /// The operation.
+    /// The operation; of a request from another thread that made none, an id that is never alive.
     pub op: OpId,
     /// Its kind.
     pub kind: OpKind,

@@ -62,7 +62,7 @@ impl IoUringDriver {
             OpKind::Receive => self.on_receive(core, id, entry),
             OpKind::Connect => self.on_connect(core, id, entry),
             OpKind::Accept | OpKind::AcceptStream => self.on_accept(core, id, entry),
-            OpKind::Timeout | OpKind::Close => debug_assert!(false, "never given to the kernel"),
+            OpKind::Timeout | OpKind::Close | OpKind::Attach => debug_assert!(false, "never given to the kernel"),
         }
     }
 

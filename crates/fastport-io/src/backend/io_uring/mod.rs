@@ -327,7 +327,7 @@ impl IoUringDriver {
                 };
                 self.queue.push(entry.user_data(Tag::Op(id).bits()));
             }
-            OpKind::Timeout | OpKind::Close => debug_assert!(false, "{kind:?} is the proactor's own"),
+            OpKind::Timeout | OpKind::Close | OpKind::Attach => debug_assert!(false, "{kind:?} is the proactor's own"),
         }
     }
 

@@ -113,7 +113,7 @@ impl<S: Selector> Driver for ReadinessDriver<S> {
             OpKind::Accept | OpKind::AcceptStream => self.start_accept(core, op, socket),
             OpKind::Send => self.write(core, socket),
             OpKind::Receive | OpKind::ReceiveStream => self.read(core, socket),
-            OpKind::Timeout | OpKind::Close => {
+            OpKind::Timeout | OpKind::Close | OpKind::Attach => {
                 debug_assert!(false, "never given to a driver");
                 0
             }
