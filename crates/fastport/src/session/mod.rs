@@ -1,0 +1,28 @@
+//! A session: one connection that carries frames. It knows no provider, no thread and no clock.
+//!
+//! The worker feeds it with what was received, asks it what to send, and tells it the time. Everything here can therefore be
+//! tested without a socket.
+
+mod close;
+mod id;
+mod link;
+mod receive;
+mod send_queue;
+mod stats;
+
+pub use close::CloseReason;
+pub use id::SessionId;
+pub use stats::SessionStats;
+
+pub(crate) use close::CloseHow;
+pub(crate) use id::{MAX_SESSIONS, MAX_WORKERS};
+pub(crate) use link::{Action, Link, idle_slack};
+pub(crate) use receive::{Flow, Receiver};
+
+/// Both halves of a session. They are apart so that a handler can send while it looks at a frame.
+pub(crate) struct Session {
+    pub(crate) receiver: Receiver,
+    pub(crate) link: Link,
+}
+
+const _: () = assert!(size_of::<Session>() <= 272, "10 000 idle sessions have a budget");
