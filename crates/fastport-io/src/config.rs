@@ -21,6 +21,8 @@ pub struct ProviderConfig {
     pub drain_limit: Duration,
     /// The features that the io_uring backend may use.
     pub io_uring: IoUringOptions,
+    /// How the IOCP backend works, and what Registered I/O leaves to completion ports.
+    pub iocp: IocpOptions,
 }
 
 /// Trading a core's time for latency.
@@ -80,6 +82,23 @@ impl Default for IoUringOptions {
     }
 }
 
+/// How completion ports are used, by IOCP and, for accepting and connecting, by Registered I/O.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IocpOptions {
+    /// Accepts that wait at a listener for an accept stream, each with a socket of its own, 1 ..= 1024. Connections beyond
+    /// them wait in the listener's backlog until the provider is next looked at.
+    pub preposted_accepts: u32,
+    /// `FILE_SKIP_COMPLETION_PORT_ON_SUCCESS`: what succeeds at once takes no way through the port. Used only where no
+    /// foreign provider is layered over Winsock, whose sockets would not keep to it.
+    pub skip_completion_on_success: bool,
+}
+
+impl Default for IocpOptions {
+    fn default() -> Self {
+        Self { preposted_accepts: 16, skip_completion_on_success: true }
+    }
+}
+
 impl Default for ProviderConfig {
     fn default() -> Self {
         Self {
@@ -89,6 +108,7 @@ impl Default for ProviderConfig {
             busy_poll: BusyPoll::Off,
             drain_limit: Duration::from_secs(2),
             io_uring: IoUringOptions::default(),
+            iocp: IocpOptions::default(),
         }
     }
 }
@@ -98,6 +118,8 @@ impl ProviderConfig {
     pub const MIN_QUEUE_DEPTH: u32 = 32;
     /// The largest queue depth.
     pub const MAX_QUEUE_DEPTH: u32 = 4096;
+    /// The most accepts that may wait at a listener.
+    pub const MAX_PREPOSTED_ACCEPTS: u32 = 1024;
     /// The largest `max_operations`: ids leave room for tags of the backends.
     pub const MAX_OPERATIONS: u32 = 1 << 24;
 
@@ -117,6 +139,13 @@ impl ProviderConfig {
             return Err(Error::new(
                 ErrorCode::InvalidArgument,
                 format!("{} operations at most is outside 1 ..= {}", self.max_operations, Self::MAX_OPERATIONS),
+            ));
+        }
+        let accepts = self.iocp.preposted_accepts;
+        if !(1..=Self::MAX_PREPOSTED_ACCEPTS).contains(&accepts) {
+            return Err(Error::new(
+                ErrorCode::InvalidArgument,
+                format!("{accepts} accepts that wait is outside 1 ..= {}", Self::MAX_PREPOSTED_ACCEPTS),
             ));
         }
         Ok(())

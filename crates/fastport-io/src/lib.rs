@@ -39,10 +39,12 @@ mod waker;
 pub use backend::{COMPILED, Visitor, with_backend};
 #[cfg(target_os = "linux")]
 pub use backend::{Epoll, IoUring};
+#[cfg(windows)]
+pub use backend::Iocp;
 pub use buffer::{
     BufferPool, ByteRing, Lease, PoolBuffer, PoolConfig, PoolStats, ReceiveBuffer, Region, SendBuffer, SendBuffers,
 };
-pub use config::{BusyPoll, IoUringOptions, ProviderConfig};
+pub use config::{BusyPoll, IoUringOptions, IocpOptions, ProviderConfig};
 pub use error::{Error, ErrorCode, Rejected, Result};
 pub use info::{Backend, Feature, Features, ProviderInfo};
 pub use operation::{

@@ -2,8 +2,12 @@
 
 #[cfg(target_os = "linux")]
 mod io_uring;
+#[cfg(windows)]
+mod iocp;
 #[cfg(unix)]
 mod readiness;
+#[cfg(windows)]
+mod windows;
 
 use crate::config::ProviderConfig;
 use crate::error::{Error, ErrorCode, Result};
@@ -17,6 +21,10 @@ pub type IoUring = crate::proactor::Proactor<io_uring::IoUringDriver>;
 /// epoll (Linux).
 #[cfg(target_os = "linux")]
 pub type Epoll = crate::proactor::Proactor<readiness::ReadinessDriver<readiness::EpollSelector>>;
+
+/// I/O completion ports (Windows).
+#[cfg(windows)]
+pub type Iocp = crate::proactor::Proactor<iocp::IocpDriver>;
 
 /// The backends that are compiled in for this system, best first: the order in which `auto` tries them.
 pub const COMPILED: &[Backend] = if cfg!(target_os = "linux") {
@@ -47,6 +55,8 @@ pub fn with_backend<V: Visitor>(backend: Backend, visitor: V) -> Result<V::Outpu
         Backend::IoUring => Ok(visitor.visit::<IoUring>()),
         #[cfg(target_os = "linux")]
         Backend::Epoll => Ok(visitor.visit::<Epoll>()),
+        #[cfg(windows)]
+        Backend::Iocp => Ok(visitor.visit::<Iocp>()),
         other => Err(Error::new(
             ErrorCode::PlatformNotSupported,
             format!("{other} does not exist on {}; this system has {}", std::env::consts::OS, names(COMPILED)),

@@ -35,6 +35,14 @@ pub(crate) struct SocketEntry<S> {
     pub(crate) state: S,
 }
 
+impl<S> SocketEntry<S> {
+    /// True once the close of the socket was asked for.
+    #[cfg_attr(not(windows), allow(dead_code, reason = "asked by drivers whose sockets take leave of a port"))]
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+}
+
 #[derive(Default)]
 struct Counters {
     requests: u64,
@@ -512,7 +520,8 @@ impl<S: Default> Core<S> {
 
     // For the proactor: handing over
 
-    pub(super) fn ready(&self) -> usize {
+    /// Completions that wait to be handed over.
+    pub(crate) fn ready(&self) -> usize {
         self.ready.len()
     }
 

@@ -1,0 +1,37 @@
+//! What IOCP and Registered I/O share: a completion port, overlapped operations on it, accepting and connecting.
+//!
+//! A driver owns one [`OverlappedIo`] and calls it from its own methods:
+//!
+//! | driver | calls |
+//! |---|---|
+//! | `start` of an accept or a connect | [`OverlappedIo::start_accept`], [`OverlappedIo::start_connect`], which report by themselves |
+//! | `start` of anything else | [`OverlappedIo::receive`], [`OverlappedIo::send`], [`OverlappedIo::await_data`]; see [`Posted`] |
+//! | `cancel` | [`OverlappedIo::cancel`] |
+//! | `poll` | [`OverlappedIo::collect`], then [`OverlappedIo::next_packet`] until there is none |
+//! | a [`Packet::Completed`] of an accept or a connect | [`OverlappedIo::on_accept`], [`OverlappedIo::on_connect`] |
+//! | `detach` | [`OverlappedIo::leave`] |
+//!
+//! # Ports
+//! A socket joins the port with its first operation, not when it is attached: Windows lets a socket be at one port only,
+//! and so accepted and fresh ones can still be detached and given to another provider. A used socket leaves its port when
+//! it is detached, which needs Windows 8.1; before that (and under Wine 8) it can be attached to the same provider again
+//! but to no other one.
+
+mod accept;
+mod blocks;
+mod connect;
+mod extensions;
+mod overlapped;
+mod port;
+
+pub(crate) use self::extensions::any_tcp_socket;
+pub(crate) use self::overlapped::{Completed, OverlappedIo, Packet, PortSocket, Posted, SocketKind};
+pub(crate) use self::port::{CompletionPort, key};
+
+use windows_sys::Win32::Networking::WinSock::WSAGetLastError;
+
+/// Why the last call of Winsock on this thread failed.
+pub(crate) fn last_error() -> i32 {
+    // SAFETY: reads a value of this thread.
+    unsafe { WSAGetLastError() }
+}
