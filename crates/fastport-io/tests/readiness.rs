@@ -185,7 +185,7 @@ fn a_detached_socket_blocks_again_as_it_did_before() {
         let listener = provider.create_socket(&address).unwrap();
         socket::listen(&listener, &address, 16, &SocketOptions::default()).unwrap();
         listener.set_nonblocking(!blocks).unwrap();
-        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let address = listener.local_addr().unwrap();
         let listener = provider.attach(listener).unwrap();
         let accept = provider.accept_stream(listener, 0).unwrap();
         let _far = TcpStream::connect(address).unwrap();

@@ -6,8 +6,7 @@ use std::net::SocketAddr;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
-
-use crate::socket::Socket;
+use socket2::Socket;
 
 /// The result of a system call.
 pub(super) type CallResult<T> = Result<T, Errno>;

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use socket2::Socket;
 
 use super::{Readiness, Selector, calls};
 use crate::config::ProviderConfig;
@@ -12,7 +13,6 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::info::{Features, ProviderInfo};
 use crate::operation::{OpId, OpKind, SocketId};
 use crate::proactor::{Core, Driver, Work};
-use crate::socket::Socket;
 use crate::waker::Waker;
 
 /// The readiness engine over one selector.
@@ -93,12 +93,12 @@ impl<S: Selector> Driver for ReadinessDriver<S> {
 
     fn attach(&mut self, core: &mut Core<SocketState>, socket: SocketId) -> Result<()> {
         let Some(entry) = core.socket(socket) else { return Err(Error::plain(ErrorCode::SocketNotRegistered)) };
-        self.selector.add(entry.socket.as_fd(), socket.to_bits())
+        self.selector.add(entry.socket.system().as_fd(), socket.to_bits())
     }
 
     fn detach(&mut self, core: &mut Core<SocketState>, socket: SocketId) {
         let Some(entry) = core.socket(socket) else { return };
-        self.selector.remove(entry.socket.as_fd());
+        self.selector.remove(entry.socket.system().as_fd());
         if entry.state.mode == BlockingMode::WasBlocking
             && let Err(error) = entry.socket.set_nonblocking(false)
         {
@@ -196,8 +196,8 @@ impl<S: Selector> ReadinessDriver<S> {
         entry.state.readable = false;
         entry.state.more_behind = false;
         entry.state.failure = None;
-        let connected =
-            entry.state.make_nonblocking(&entry.socket).and_then(|()| calls::connect(&entry.socket, &address));
+        let system = entry.socket.system();
+        let connected = entry.state.make_nonblocking(system).and_then(|()| calls::connect(system, &address));
         match connected {
             Ok(true) => core.finish(id, Ok(0)),
             Ok(false) => {
@@ -212,7 +212,7 @@ impl<S: Selector> ReadinessDriver<S> {
     /// The socket became writable: the connect is decided.
     fn finish_connect(core: &mut Core<SocketState>, id: OpId, socket: SocketId) -> usize {
         let Some(entry) = core.socket_mut(socket) else { return 0 };
-        match calls::connected(&entry.socket) {
+        match calls::connected(entry.socket.system()) {
             Ok(true) => core.finish(id, Ok(0)),
             Ok(false) if entry.state.more_behind => core.finish(id, Err(error(Errno::NOTCONN))),
             Ok(false) => {
@@ -235,7 +235,7 @@ impl<S: Selector> ReadinessDriver<S> {
             let slice = |(start, bytes): (*mut u8, usize)| std::slice::from_raw_parts(start.cast_const(), bytes);
             (slice(first), second.map(slice))
         };
-        match calls::send(&entry.socket, first, second) {
+        match calls::send(entry.socket.system(), first, second) {
             Ok(bytes) => {
                 if core.sent(id, bytes as u32) {
                     return 1;
@@ -279,7 +279,7 @@ impl<S: Selector> ReadinessDriver<S> {
             return 0;
         };
         let Some(entry) = core.socket_mut(socket) else { return 0 };
-        match entry.state.receive(&entry.socket, &mut buffer) {
+        match entry.state.receive(entry.socket.system(), &mut buffer) {
             Received::Bytes(bytes) => {
                 if entry.state.readable {
                     entry.state.list(&mut self.ready, socket);
@@ -300,7 +300,7 @@ impl<S: Selector> ReadinessDriver<S> {
         // SAFETY: the range is initialised memory that belongs to the operation alone until it is finished, which is
         // after this call.
         let buffer = unsafe { std::slice::from_raw_parts_mut(start, bytes) };
-        match entry.state.receive(&entry.socket, buffer) {
+        match entry.state.receive(entry.socket.system(), buffer) {
             Received::Bytes(bytes) => core.received(id, bytes as u32),
             Received::Nothing => return 0,
             Received::End => core.received(id, 0),
@@ -311,7 +311,7 @@ impl<S: Selector> ReadinessDriver<S> {
 
     fn start_accept(&mut self, core: &mut Core<SocketState>, id: OpId, socket: SocketId) -> usize {
         let Some(entry) = core.socket_mut(socket) else { return 0 };
-        if let Err(errno) = entry.state.make_nonblocking(&entry.socket) {
+        if let Err(errno) = entry.state.make_nonblocking(entry.socket.system()) {
             core.finish(id, Err(error(errno)));
             return 1;
         }
@@ -324,12 +324,12 @@ impl<S: Selector> ReadinessDriver<S> {
 
     fn accept(&mut self, core: &mut Core<SocketState>, id: OpId, kind: OpKind, socket: SocketId) -> usize {
         let Some(entry) = core.socket_mut(socket) else { return 0 };
-        match calls::accept(&entry.socket) {
+        match calls::accept(entry.socket.system()) {
             Ok(connection) if kind == OpKind::AcceptStream => {
                 entry.state.list(&mut self.ready, socket);
-                core.deliver_socket(id, connection);
+                core.deliver_socket(id, connection.into());
             }
-            Ok(connection) => core.finish_accept(id, connection),
+            Ok(connection) => core.finish_accept(id, connection.into()),
             Err(Errno::AGAIN) => {
                 entry.state.readable = false;
                 return 0;

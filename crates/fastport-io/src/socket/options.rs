@@ -1,13 +1,13 @@
-//! Sockets and their options, on `socket2`.
+//! What FastPort sets on sockets, and how it makes them.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Type};
 
+use super::Socket;
 use crate::error::{Error, Result};
-
-pub use socket2::Socket;
 
 /// Options that FastPort sets on every connection, accepted or connecting.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,17 +54,12 @@ impl SocketOptions {
     /// On a listener they are set too where accepted sockets inherit them (Linux does, for all of these), which saves a
     /// system call for each connection.
     pub fn apply(&self, socket: &Socket) -> Result<()> {
-        let socket = SockRef::from(socket);
         let set = || {
             if self.no_delay {
                 socket.set_tcp_nodelay(true)?;
             }
-            if let Some(keep_alive) = self.keep_alive {
-                let probing = TcpKeepalive::new()
-                    .with_time(keep_alive.idle)
-                    .with_interval(keep_alive.interval)
-                    .with_retries(keep_alive.probes);
-                socket.set_tcp_keepalive(&probing)?;
+            if let Some(keep_alive) = &self.keep_alive {
+                socket.set_tcp_keepalive(keep_alive)?;
             }
             if let Some(bytes) = self.receive_buffer_bytes {
                 socket.set_recv_buffer_size(bytes)?;
@@ -77,13 +72,14 @@ impl SocketOptions {
             }
             Ok(())
         };
-        set().map_err(|error: std::io::Error| Error::from(error).during("cannot set socket options"))
+        set().map_err(|error: io::Error| Error::from(error).during("cannot set socket options"))
     }
 }
 
 /// A TCP socket for the address family of `address`, closed on exec.
 pub fn stream_socket(address: &SocketAddr) -> Result<Socket> {
-    Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))
+    socket2::Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))
+        .map(Socket::from)
         .map_err(|error| Error::from(error).during("cannot create a socket"))
 }
 
@@ -102,10 +98,10 @@ pub fn listen(socket: &Socket, address: &SocketAddr, backlog: i32, options: &Soc
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
-        socket.bind(&(*address).into())?;
+        socket.bind(address)?;
         socket.listen(backlog)
     };
-    bind().map_err(|error: std::io::Error| Error::from(error).during(format_args!("cannot listen on {address}")))?;
+    bind().map_err(|error: io::Error| Error::from(error).during(format_args!("cannot listen on {address}")))?;
     options.apply(socket)
 }
 
@@ -122,7 +118,7 @@ mod tests {
         assert!(listener.tcp_nodelay().unwrap());
         assert!(listener.keepalive().unwrap());
 
-        let taken = listener.local_addr().unwrap().as_socket().unwrap();
+        let taken = listener.local_addr().unwrap();
         let second = stream_socket(&taken).unwrap();
         let error = listen(&second, &taken, 16, &options).unwrap_err();
         assert!(error.to_string().contains(&taken.to_string()), "{error}");
