@@ -73,6 +73,12 @@ impl<F> Desk<F> {
         }
     }
 
+    /// The peer's stream has ended, and what came before has been handled.
+    pub(crate) fn peer_ended(&mut self, link: &mut Link) {
+        link.peer_ended();
+        self.mark_dirty(link);
+    }
+
     /// Ends a session; carried out at the end of the batch.
     pub(crate) fn close(&mut self, link: &mut Link, reason: CloseReason, how: CloseHow) {
         link.close(reason, how);

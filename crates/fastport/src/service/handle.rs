@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::hub::Hub;
 use super::mailbox::{Command, ConnectRequest};
@@ -96,7 +96,7 @@ impl Handle {
     /// # Errors
     /// `Full` at the limit of sessions or if the worker's mailbox is full; `Closed` when the service stops.
     pub fn connect(&self, address: SocketAddr, token: u64, options: ConnectOptions) -> Result<(), SendError> {
-        if self.hub.is_stopping() {
+        if self.hub.stopped_at().is_some() {
             return Err(SendError::Closed);
         }
         let worker = self.hub.claim_session().ok_or(SendError::Full)?;
@@ -119,14 +119,7 @@ impl Handle {
     /// Stops the service without waiting: no new sessions, those that live drain for at most `drain_limit`, then the
     /// threads end. [`Service::wait`](crate::Service::wait) returns after that. The first call counts.
     pub fn stop(&self, drain_limit: Duration) {
-        if !self.hub.set_stopping() {
-            return;
-        }
-        let now = Instant::now();
-        let deadline = now.checked_add(drain_limit).unwrap_or(now + Duration::from_secs(365 * 24 * 3600));
-        for port in &self.hub.ports {
-            let _ = port.mailbox.order(Command::Stop { deadline });
-        }
+        self.hub.stop(drain_limit);
     }
 
     /// Sessions now, those that are connecting or closing included.
@@ -157,6 +150,16 @@ impl Handle {
             SlotState::Congested => Err(SendError::Full),
             SlotState::Closed => Err(SendError::Closed),
         }
+    }
+
+    /// Number of workers.
+    pub(crate) fn workers(&self) -> usize {
+        self.hub.ports.len()
+    }
+
+    /// Leaves what a handler thread did with one worker, and empties `commands`.
+    pub(crate) fn order_all(&self, worker: usize, commands: &mut Vec<Command>) -> Result<(), SendError> {
+        self.hub.ports[worker].mailbox.order_all(commands)
     }
 
     fn post(&self, session: SessionId, frame: SharedFrame) -> Result<(), SendError> {

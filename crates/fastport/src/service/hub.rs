@@ -1,16 +1,20 @@
 //! What the threads of one service share.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::handle::SharedFrame;
-use super::mailbox::Mailbox;
+use super::mailbox::{Command, Mailbox};
 use super::slots::SlotTable;
 use super::stats::{PublishedStats, ServiceStats};
 use crate::framer::Framer;
 use crate::options::{Balance, ServiceOptions};
 use crate::packet::{PacketId, PayloadTooLarge};
+
+/// Stands for a drain without a limit that the clock can express.
+const LONGEST_DRAIN: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The side of a worker that faces other threads.
 pub(crate) struct Port {
@@ -32,7 +36,8 @@ pub(crate) struct Hub {
     /// Sessions on all workers.
     sessions: AtomicUsize,
     max_sessions: usize,
-    is_stopping: AtomicBool,
+    /// When the stop was asked for.
+    stopped_at: OnceLock<Instant>,
     /// The first failure that ended a worker.
     failure: Mutex<Option<fastport_io::Error>>,
 }
@@ -53,7 +58,7 @@ impl Hub {
             next_worker: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
             max_sessions: options.max_sessions,
-            is_stopping: AtomicBool::new(false),
+            stopped_at: OnceLock::new(),
             failure: Mutex::new(None),
         }
     }
@@ -97,13 +102,22 @@ impl Hub {
         self.encoder.encode(id, payload)
     }
 
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.is_stopping.load(Ordering::Acquire)
+    /// Asks all workers to drain for at most `drain_limit` and to end. The first call counts.
+    pub(crate) fn stop(&self, drain_limit: Duration) {
+        let now = Instant::now();
+        if self.stopped_at.set(now).is_err() {
+            return;
+        }
+        let deadline = now.checked_add(drain_limit).unwrap_or(now + LONGEST_DRAIN);
+        for port in &self.ports {
+            // A worker that has ended needs no order.
+            let _ = port.mailbox.order(Command::Stop { deadline });
+        }
     }
 
-    /// Returns false if it was set already.
-    pub(crate) fn set_stopping(&self) -> bool {
-        !self.is_stopping.swap(true, Ordering::AcqRel)
+    /// When the stop was asked for, if it was.
+    pub(crate) fn stopped_at(&self) -> Option<Instant> {
+        self.stopped_at.get().copied()
     }
 
     /// Keeps the first failure.
@@ -133,5 +147,14 @@ impl<F: Framer> Encode for F {
     fn encode(&self, id: PacketId, payload: &[u8]) -> Result<SharedFrame, PayloadTooLarge> {
         let packet = self.packet(id, payload.len(), |bytes| bytes.copy_from_slice(payload))?;
         Ok(packet.into_shared_frame())
+    }
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub")
+            .field("workers", &self.ports.len())
+            .field("sessions", &self.sessions())
+            .finish_non_exhaustive()
     }
 }

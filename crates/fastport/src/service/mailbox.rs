@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Broadcast { keys: Box<[Key]>, frame: SharedFrame },
     /// End a session.
     Close { key: Key, reason: CloseReason, how: CloseHow },
+    /// A handler thread has handled everything that came before the end of the peer's stream.
+    PeerEnded { key: Key },
     /// Take over a connection that another worker has accepted.
     Adopt { socket: Socket, peer: SocketAddr },
     /// Make a connection.

@@ -34,6 +34,15 @@ pub(crate) enum Action {
     Close(CloseMode),
 }
 
+/// A stage of a graceful close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DrainStage {
+    /// What is queued goes out.
+    Sending,
+    /// The stream has been ended, and the peer's end is awaited.
+    AwaitingEnd,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Connecting,
@@ -57,6 +66,8 @@ pub(crate) struct Link {
     was_open: bool,
     /// The queue was above the high-water mark, or refused a message, and is not yet down to the low-water mark.
     congested: bool,
+    /// What other threads believe of `congested`.
+    congestion_told: bool,
     /// On the worker's list of sessions to look after.
     pub(crate) is_dirty: bool,
 }
@@ -79,6 +90,7 @@ impl Link {
             peer_has_ended: false,
             was_open: false,
             congested: false,
+            congestion_told: false,
             is_dirty: false,
         }
     }
@@ -99,9 +111,13 @@ impl Link {
         matches!(self.phase, Phase::Doomed(_) | Phase::Closing)
     }
 
-    /// True while a graceful close is under way, which has a time limit.
-    pub(crate) fn is_draining(&self) -> bool {
-        matches!(self.phase, Phase::Draining | Phase::AwaitingEnd)
+    /// The stage of a graceful close; each has a time limit.
+    pub(crate) fn drain_stage(&self) -> Option<DrainStage> {
+        match self.phase {
+            Phase::Draining => Some(DrainStage::Sending),
+            Phase::AwaitingEnd => Some(DrainStage::AwaitingEnd),
+            _ => None,
+        }
     }
 
     /// True if the handler was told that the session exists.
@@ -109,9 +125,13 @@ impl Link {
         self.was_open
     }
 
-    /// True from above the high-water mark down to the low-water mark.
-    pub(crate) fn is_congested(&self) -> bool {
-        self.congested
+    /// Whether the queue is congested, if that has changed since the last call: from above the high-water mark down to
+    /// the low-water mark it is.
+    #[inline]
+    pub(crate) fn take_congestion_change(&mut self) -> Option<bool> {
+        let changed = self.congested != self.congestion_told;
+        self.congestion_told = self.congested;
+        changed.then_some(self.congested)
     }
 
     /// Why the session ends; `None` while it does not.
@@ -199,7 +219,10 @@ impl Link {
     /// The session's timer is due. Returns when to look again.
     pub(crate) fn timer_due(&mut self, now: Instant, options: &SessionOptions) -> Option<Instant> {
         match self.phase {
-            Phase::Connecting => self.close(CloseReason::Timeout, CloseHow::Abort),
+            // A graceful close keeps the reason that it has.
+            Phase::Connecting | Phase::Draining | Phase::AwaitingEnd => {
+                self.close(CloseReason::Timeout, CloseHow::Abort);
+            }
             Phase::Open => {
                 let deadline = self.stats.last_received + options.idle_limit?;
                 if now < deadline {
@@ -207,8 +230,6 @@ impl Link {
                 }
                 self.close(CloseReason::Idle, CloseHow::AtOnce);
             }
-            // The reason for the close stands already.
-            Phase::Draining | Phase::AwaitingEnd => self.close(CloseReason::Timeout, CloseHow::Abort),
             Phase::Doomed(_) | Phase::Closing => {}
         }
         None
@@ -389,7 +410,7 @@ mod tests {
         queue(&mut link, 10, &options(), &pool).unwrap();
         assert_eq!(actions(&mut link), ["send 10"]);
         link.close(CloseReason::Shutdown, CloseHow::Drain);
-        assert!(link.is_draining());
+        assert_eq!(link.drain_stage(), Some(DrainStage::Sending));
         assert_eq!(link.timer_due(Instant::now(), &options()), None);
         assert_eq!(actions(&mut link), ["close Abortive"]);
         assert_eq!(link.reason(), Some(CloseReason::Shutdown));
@@ -444,7 +465,8 @@ mod tests {
     fn beyond_the_limit_the_session_is_closed_for_backpressure() {
         let (mut link, pool) = (link(), pool());
         queue(&mut link, 150, &options(), &pool).unwrap();
-        assert!(link.is_congested());
+        assert_eq!(link.take_congestion_change(), Some(true));
+        assert_eq!(link.take_congestion_change(), None);
         queue(&mut link, 50, &options(), &pool).unwrap();
         assert_eq!(queue(&mut link, 1, &options(), &pool), Err(SendError::Full));
         assert_eq!(link.queue.queued(), 0, "what will not be sent is dropped at once");

@@ -16,7 +16,7 @@ pub use stats::SessionStats;
 
 pub(crate) use close::CloseHow;
 pub(crate) use id::{MAX_SESSIONS, MAX_WORKERS};
-pub(crate) use link::{Action, Link, idle_slack};
+pub(crate) use link::{Action, DrainStage, Link, idle_slack};
 pub(crate) use receive::{Flow, Receiver};
 
 /// Both halves of a session. They are apart so that a handler can send while it looks at a frame.

@@ -64,7 +64,8 @@ impl Segment {
 #[derive(Default)]
 pub(crate) struct SendQueue {
     first: Option<Segment>,
-    /// Empty unless there is a first one. Boxed because most sessions never need it.
+    /// Empty unless there is a first one.
+    #[allow(clippy::box_collection, reason = "most sessions never need it, and it takes 24 bytes less of each")]
     more: Option<Box<VecDeque<Segment>>>,
     queued: usize,
     in_flight: u32,
@@ -429,7 +430,7 @@ mod tests {
             drop(in_flight.take());
             queue.sent();
             while let Some(buffers) = queue.take_send() {
-                prop_assert!(buffers.len() > 0);
+                prop_assert!(!buffers.is_empty());
                 queue.sent();
             }
             prop_assert_eq!(queue.queued(), 0);

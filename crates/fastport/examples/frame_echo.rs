@@ -1,0 +1,84 @@
+//! Echoes every frame whatever its id; the server of the comparisons in `docs/performance.md`.
+//!
+//! ```text
+//! frame_echo --addr IP:PORT [--backend NAME] [--workers N] [--in-place] [--busy-poll] [--pool N]
+//! ```
+//! `--in-place` sends the received buffer back without a copy; `--busy-poll` never sleeps; `--pool N` runs the handler on N
+//! threads of its own.
+
+use std::process::ExitCode;
+
+use fastport::{Context, Handler, HandlerThreads, PacketView, Service, ServiceOptions};
+use fastport_io::BusyPoll;
+
+const USAGE: &str =
+    "usage: frame_echo --addr IP:PORT [--backend NAME] [--workers N] [--in-place] [--busy-poll] [--pool N]";
+
+/// Builds a reply from each packet, or forwards the packet itself.
+struct Echo {
+    in_place: bool,
+}
+
+impl Handler for Echo {
+    fn packet(&mut self, session: &mut Context<'_>, packet: PacketView<'_>) {
+        // A client that does not read its replies is closed by the service.
+        let _ = if self.in_place { session.forward(packet) } else { session.send(packet.id, packet.payload) };
+    }
+}
+
+struct Arguments {
+    options: ServiceOptions,
+    in_place: bool,
+}
+
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    let mut arguments =
+        Arguments { options: ServiceOptions { workers: 1, ..ServiceOptions::default() }, in_place: false };
+    let options = &mut arguments.options;
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
+        match word.as_str() {
+            "--addr" => options.listen.push(parsed(&value()?)?),
+            "--backend" => options.backend = parsed(&value()?)?,
+            "--workers" => options.workers = parsed(&value()?)?,
+            "--pool" => options.handlers = HandlerThreads::Pool(parsed(&value()?)?),
+            "--in-place" => arguments.in_place = true,
+            "--busy-poll" => options.provider.busy_poll = BusyPoll::Always,
+            _ => return Err(format!("unknown argument {word}")),
+        }
+    }
+    if options.listen.is_empty() {
+        return Err("--addr is missing".to_owned());
+    }
+    Ok(arguments)
+}
+
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error| format!("{text}: {error}"))
+}
+
+fn main() -> ExitCode {
+    let arguments = match parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(fault) => {
+            eprintln!("frame_echo: {fault}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let in_place = arguments.in_place;
+    let service = match Service::builder(move |_worker| Echo { in_place }).options(arguments.options).start() {
+        Ok(service) => service,
+        Err(error) => {
+            eprintln!("frame_echo: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("{} listens on {:?}", service.selection(), service.local_addresses());
+    match service.wait().failure {
+        Some(error) => {
+            eprintln!("frame_echo: {error}");
+            ExitCode::FAILURE
+        }
+        None => ExitCode::SUCCESS,
+    }
+}

@@ -1,0 +1,258 @@
+//! The worker's sessions: what completions mean for them, and what they want done.
+
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use fastport_io::slab::Key;
+use fastport_io::{AsyncIoProvider, CloseMode, Completion, Error, Payload, SocketId};
+
+use super::delivery::Delivery;
+use super::hub::Port;
+use super::worker::{Timer, Worker};
+use crate::context::Desk;
+use crate::framer::Framer;
+use crate::session::{Action, CloseHow, CloseReason, DrainStage, Link, Receiver, Session, SessionId, idle_slack};
+use crate::timer::TimerId;
+
+/// How long a close that the provider had no room for waits before it is tried again.
+const CLOSE_RETRY: Duration = Duration::from_millis(10);
+
+/// A session and what the worker knows of it.
+pub(super) struct Seat {
+    pub(super) session: Session,
+    pub(super) socket: SocketId,
+    /// Idle check, time limit of a connect, or of a stage of a graceful close.
+    pub(super) timer: Option<TimerId>,
+    /// The connector that made the connection, if it was not accepted.
+    pub(super) connector: Option<Key>,
+    /// The stage of a graceful close that the timer runs for.
+    timed_stage: Option<DrainStage>,
+}
+
+const _: () = assert!(size_of::<Seat>() <= 304, "10 000 idle sessions have a budget");
+
+impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
+    // What has happened
+
+    #[inline]
+    pub(super) fn received(&mut self, completion: Completion) {
+        let Some(seat) = self.sessions.get_mut(Key::from_bits(completion.context)) else { return };
+        let link = &mut seat.session.link;
+        match (completion.result, completion.payload) {
+            (Ok(1..), Payload::Lease(lease)) => {
+                self.desk.stats.bytes_received += lease.len() as u64;
+                if link.received(lease.len(), self.desk.now) {
+                    self.delivery.received(&mut seat.session, &mut self.desk, &lease);
+                }
+            }
+            (Ok(_), _) => {
+                if seat.session.receiver.has_partial_frame() {
+                    tracing::debug!(session = %link.id, "the peer ended its stream in the middle of a frame");
+                }
+                if link.is_open() {
+                    self.delivery.peer_ended(link, &mut self.desk);
+                } else {
+                    self.desk.peer_ended(link);
+                }
+            }
+            (Err(error), _) => Self::operation_failed(link, &mut self.desk, &error),
+        }
+    }
+
+    #[inline]
+    pub(super) fn sent(&mut self, completion: &Completion) {
+        let Some(seat) = self.sessions.get_mut(Key::from_bits(completion.context)) else { return };
+        let link = &mut seat.session.link;
+        if let Err(error) = &completion.result {
+            return Self::operation_failed(link, &mut self.desk, error);
+        }
+        let Some(bytes) = link.sent() else { return };
+        self.desk.stats.bytes_sent += bytes as u64;
+        self.delivery.sent(link, &mut self.desk, bytes);
+        if link.take_writable(&self.desk.options) {
+            self.delivery.writable(link, &mut self.desk);
+            self.desk.mark_dirty(link);
+        }
+        if link.queue.queued() > 0 || !link.is_open() {
+            self.desk.mark_dirty(link);
+        }
+    }
+
+    /// An error ends the session, unless it comes from the session's end.
+    #[cold]
+    fn operation_failed(link: &mut Link, desk: &mut Desk<F>, error: &Error) {
+        if error.is_cancelled() || link.is_ending() {
+            return;
+        }
+        tracing::debug!(session = %link.id, peer = %link.peer, %error, "connection failed");
+        link.failed(error);
+        desk.mark_dirty(link);
+    }
+
+    /// The socket's last operation has completed.
+    pub(super) fn session_closed(&mut self, key: Key) {
+        let Some(seat) = self.sessions.remove(key) else { return };
+        if let Some(timer) = seat.timer {
+            self.timers.cancel(timer);
+        }
+        let link = &seat.session.link;
+        let reason = link.reason().unwrap_or(CloseReason::Requested);
+        if link.was_open() {
+            let port = &self.hub.ports[self.index];
+            self.desk.stats.count_closed(reason, &port.stats);
+            tracing::debug!(session = %link.id, peer = %link.peer, %reason, "session closed");
+            self.delivery.closed(&mut self.desk, link.id, reason, &link.stats);
+        }
+        match seat.connector {
+            Some(connector) => self.connection_ended(connector, link.was_open(), reason),
+            None => self.hub.release_session(self.index),
+        }
+    }
+
+    /// Gives a socket a session and begins to receive. The slot of the session was claimed.
+    pub(super) fn seat(&mut self, socket: SocketId, make: impl FnOnce(SessionId) -> Link) -> Result<Key, Error> {
+        let worker = self.index;
+        self.sessions.insert_with(|key| Seat {
+            session: Session { receiver: Receiver::default(), link: make(SessionId::new(worker, key)) },
+            socket,
+            timer: None,
+            connector: None,
+            timed_stage: None,
+        })
+    }
+
+    /// The connection stands: receive, let handles know, watch for silence.
+    pub(super) fn open_session(&mut self, key: Key) {
+        let Some(seat) = self.sessions.get_mut(key) else { return };
+        self.hub.ports[self.index].slots.set_open(key);
+        if let Err(error) = self.provider.receive_stream(seat.socket, key.to_bits()) {
+            Self::operation_failed(&mut seat.session.link, &mut self.desk, &error);
+        }
+        if let Some(timer) = seat.timer.take() {
+            self.timers.cancel(timer);
+        }
+        if let Some(limit) = self.desk.options.idle_limit {
+            self.set_session_timer(key, self.desk.now + limit, idle_slack(limit));
+        }
+    }
+
+    // What is to be done
+
+    /// Carries out what the sessions want, which events of this turn have changed.
+    pub(super) fn look_after_dirty(&mut self, port: &Port) {
+        let mut next = 0;
+        while let Some(&key) = self.desk.dirty.get(next) {
+            next += 1;
+            self.look_after(key, port);
+        }
+        self.desk.dirty.clear();
+    }
+
+    #[inline]
+    fn look_after(&mut self, key: Key, port: &Port) {
+        let Some(seat) = self.sessions.get_mut(key) else { return };
+        let link = &mut seat.session.link;
+        link.is_dirty = false;
+        while let Some(action) = link.next_action() {
+            match action {
+                Action::Send(buffers) => {
+                    if let Err(rejected) = self.provider.send(seat.socket, buffers, key.to_bits()) {
+                        link.failed(&rejected.error);
+                    }
+                }
+                Action::ShutDownWrite => {
+                    if let Err(error) = self.provider.shut_down_socket(seat.socket, Shutdown::Write) {
+                        link.failed(&error);
+                    }
+                }
+                Action::Close(mode) => {
+                    if let Err(error) = self.provider.close(seat.socket, mode, key.to_bits()) {
+                        return self.close_refused(key, mode, &error);
+                    }
+                }
+            }
+        }
+        if let Some(congested) = link.take_congestion_change() {
+            port.slots.set_congested(key, congested);
+        }
+        if !link.is_open() {
+            self.watch_closing(key, port);
+        }
+    }
+
+    /// Lets handles know that the session takes no more messages, and sets a time limit to each stage of its end.
+    #[cold]
+    fn watch_closing(&mut self, key: Key, port: &Port) {
+        let Some(seat) = self.sessions.get_mut(key) else { return };
+        port.slots.set_closed(key);
+        let stage = seat.session.link.drain_stage();
+        if stage.is_none() || stage == seat.timed_stage {
+            return;
+        }
+        seat.timed_stage = stage;
+        // While the service drains, sending has until the service's own deadline.
+        if self.is_stopping && stage == Some(DrainStage::Sending) {
+            return;
+        }
+        let deadline = self.desk.now + self.desk.options.close_limit;
+        self.set_session_timer(key, deadline, Duration::ZERO);
+    }
+
+    /// The provider has no room for a close, so it is tried again later.
+    #[cold]
+    fn close_refused(&mut self, key: Key, mode: CloseMode, error: &Error) {
+        let Some(seat) = self.sessions.get_mut(key) else { return };
+        if !error.is_exhaustion() {
+            tracing::error!(session = %seat.session.link.id, %error, "the provider has lost a socket");
+            return self.session_closed(key);
+        }
+        seat.session.link.close_was_refused(mode);
+        let deadline = self.desk.now + CLOSE_RETRY;
+        self.set_session_timer(key, deadline, Duration::ZERO);
+    }
+
+    /// Replaces the session's timer.
+    pub(super) fn set_session_timer(&mut self, key: Key, deadline: Instant, slack: Duration) {
+        let Some(seat) = self.sessions.get_mut(key) else { return };
+        if let Some(timer) = seat.timer.take() {
+            self.timers.cancel(timer);
+        }
+        seat.timer = Some(self.timers.insert_within(deadline, slack, Timer::Session(key)));
+    }
+
+    /// The session's timer is due.
+    pub(super) fn session_timer_due(&mut self, key: Key) {
+        let Some(seat) = self.sessions.get_mut(key) else { return };
+        seat.timer = None;
+        let link = &mut seat.session.link;
+        match link.timer_due(self.desk.now, &self.desk.options) {
+            Some(deadline) => {
+                let slack = self.desk.options.idle_limit.map_or(Duration::ZERO, idle_slack);
+                seat.timer = Some(self.timers.insert_within(deadline, slack, Timer::Session(key)));
+            }
+            None => self.desk.mark_dirty(link),
+        }
+    }
+
+    /// Asks every session to end.
+    pub(super) fn close_all(&mut self, how: CloseHow) {
+        let keys: Vec<Key> = self.sessions.keys().collect();
+        for key in keys {
+            self.close_session(key, CloseReason::Shutdown, how);
+        }
+    }
+
+    /// All that came before the end of the peer's stream has been handled.
+    pub(super) fn peer_ended(&mut self, key: Key) {
+        if let Some(seat) = self.sessions.get_mut(key) {
+            self.desk.peer_ended(&mut seat.session.link);
+        }
+    }
+
+    /// Asks a session to end; nothing if it is gone.
+    pub(super) fn close_session(&mut self, key: Key, reason: CloseReason, how: CloseHow) {
+        if let Some(seat) = self.sessions.get_mut(key) {
+            self.desk.close(&mut seat.session.link, reason, how);
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! A worker: one thread, one provider, its sessions.
+//!
+//! ```text
+//!   ┌▶ process_completions   flushes what was queued, waits, reads the clock
+//!   │  dispatch              bytes → frames → handler → send queues; completions of sends, accepts, closes
+//!   │  mailbox               what other threads ask for
+//!   │  timers                idle checks, time limits, ticks
+//!   └─ look after the dirty  one send for each session that has something to say
+//! ```
+//!
+//! Between two turns of the loop nothing is locked and, in steady state, nothing is allocated.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fastport_io::slab::{Key, Slab};
+use fastport_io::{AsyncIoProvider, Completion, CompletionBatch, Error, OpKind, SocketOptions};
+
+use super::acceptor::Listener;
+use super::connector::Connector;
+use super::delivery::Delivery;
+use super::handle::SharedFrame;
+use super::hub::{Hub, Port};
+use super::mailbox::Command;
+use super::seats::Seat;
+use super::stats::{ERROR_RATE_WARNING, ServiceStats};
+use crate::context::Desk;
+use crate::framer::Framer;
+use crate::options::ServiceOptions;
+use crate::session::{CloseHow, CloseReason};
+use crate::timer::TimerWheel;
+
+/// Marks the context of a listener's operations; the rest is its number. Session keys never reach this bit.
+pub(super) const LISTENER: u64 = 1 << 63;
+
+/// What the worker's timer wheel carries.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Timer {
+    /// Idle check, time limit of a connect, or of a graceful close.
+    Session(Key),
+    /// A paused listener tries again.
+    Listener(u32),
+    /// The next attempt to connect.
+    Connector(Key),
+    Tick,
+    Log,
+    /// The time for draining is over.
+    StopDeadline,
+}
+
+pub(super) struct Worker<P, F, D> {
+    pub(super) index: usize,
+    pub(super) provider: P,
+    pub(super) sessions: Slab<Seat>,
+    pub(super) desk: Desk<F>,
+    pub(super) delivery: D,
+    pub(super) timers: TimerWheel<Timer>,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) connectors: Slab<Connector>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) socket_options: SocketOptions,
+    pub(super) is_stopping: bool,
+    aborted: u64,
+    tick: Option<Duration>,
+    next_tick: Instant,
+    log_period: Option<Duration>,
+    logged: ServiceStats,
+}
+
+impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
+    pub(super) fn new(
+        index: usize,
+        provider: P,
+        desk: Desk<F>,
+        delivery: D,
+        hub: Arc<Hub>,
+        options: &ServiceOptions,
+        ticks_itself: bool,
+    ) -> Self {
+        let now = desk.now;
+        let mut worker = Self {
+            index,
+            provider,
+            sessions: Slab::with_limit(options.max_sessions as u32),
+            desk,
+            delivery,
+            timers: TimerWheel::new(now),
+            listeners: Vec::new(),
+            connectors: Slab::with_limit(options.max_sessions as u32),
+            hub,
+            socket_options: options.socket.clone(),
+            is_stopping: false,
+            aborted: 0,
+            tick: options.tick.filter(|_| ticks_itself),
+            next_tick: now,
+            log_period: options.log_period,
+            logged: ServiceStats::default(),
+        };
+        if let Some(period) = worker.tick {
+            worker.next_tick = now + period;
+            worker.timers.insert(worker.next_tick, Timer::Tick);
+        }
+        if let Some(period) = worker.log_period {
+            worker.timers.insert_within(now + period, period / 8, Timer::Log);
+        }
+        worker
+    }
+
+    /// Works until the service stops or the provider fails. Returns the number of sessions that were cut off.
+    pub(super) fn run(mut self, batch_limit: usize) -> u64 {
+        let mut batch = CompletionBatch::with_capacity(batch_limit);
+        let mut commands = Vec::new();
+        let hub = Arc::clone(&self.hub);
+        let port = &hub.ports[self.index];
+        while !self.is_finished() {
+            let wait = if port.mailbox.fall_asleep() { self.wait_limit() } else { Some(Duration::ZERO) };
+            let processed = self.provider.process_completions(&mut batch, wait);
+            port.mailbox.wake_up();
+            if let Err(error) = processed {
+                self.provider_failed(error);
+                break;
+            }
+            self.desk.now = self.provider.now();
+            self.desk.stats.batches += u64::from(!batch.is_empty());
+            for completion in batch.drain() {
+                self.dispatch(completion);
+            }
+            port.mailbox.take(&mut commands);
+            for command in commands.drain(..) {
+                self.obey(command);
+            }
+            while let Some(timer) = self.timers.pop_expired(self.desk.now) {
+                self.timer_due(timer);
+            }
+            self.look_after_dirty(port);
+            self.publish(port);
+        }
+        self.end(port)
+    }
+
+    fn is_finished(&self) -> bool {
+        self.is_stopping && self.sessions.is_empty() && self.listeners.iter().all(Listener::is_closed)
+    }
+
+    /// Until the next timer; for ever without one.
+    fn wait_limit(&self) -> Option<Duration> {
+        let deadline = self.timers.next_deadline()?;
+        Some(deadline.saturating_duration_since(self.desk.now))
+    }
+
+    // Completions
+
+    #[inline]
+    fn dispatch(&mut self, completion: Completion) {
+        match &completion.result {
+            Ok(_) => self.desk.stats.completions += 1,
+            Err(error) if error.is_cancelled() => {}
+            Err(_) => {
+                self.desk.stats.completions += 1;
+                self.desk.stats.errors += 1;
+            }
+        }
+        match completion.kind {
+            OpKind::ReceiveStream => self.received(completion),
+            OpKind::Send => self.sent(&completion),
+            OpKind::AcceptStream | OpKind::Accept => self.accept_completed(completion),
+            OpKind::Connect => self.connect_completed(completion),
+            OpKind::Close if completion.context & LISTENER != 0 => self.listener_closed(completion.context),
+            OpKind::Close => self.session_closed(Key::from_bits(completion.context)),
+            other => debug_assert!(false, "a worker submits no {other:?}"),
+        }
+    }
+
+    // Orders
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Send { key, frame } => self.send_promised(key, frame),
+            Command::Broadcast { keys, frame } => {
+                for &key in &keys {
+                    self.send_promised(key, SharedFrame::clone(&frame));
+                }
+            }
+            Command::Close { key, reason, how } => self.close_session(key, reason, how),
+            Command::PeerEnded { key } => self.peer_ended(key),
+            Command::Adopt { socket, peer } => self.adopt(socket, peer),
+            Command::Connect(request) => self.begin_connector(*request),
+            Command::StopAccepting => self.close_listeners(),
+            Command::Stop { deadline } => self.begin_stop(deadline),
+        }
+    }
+
+    /// Queues a frame whose sender was told that it will be sent. If the session is gone by now, so is its frame.
+    fn send_promised(&mut self, key: Key, frame: SharedFrame) {
+        let Some(seat) = self.sessions.get_mut(key) else { return };
+        let link = &mut seat.session.link;
+        match link.admit_promised(frame.len(), &self.desk.options) {
+            Ok(()) => {
+                link.queue.push_shared(frame, &self.desk.pool);
+                self.desk.count_sent(link);
+            }
+            Err(_) => self.desk.mark_dirty(link),
+        }
+    }
+
+    fn begin_stop(&mut self, deadline: Instant) {
+        if self.is_stopping {
+            return;
+        }
+        self.is_stopping = true;
+        self.close_listeners();
+        self.end_waiting_connectors();
+        self.close_all(CloseHow::Drain);
+        self.timers.insert(deadline, Timer::StopDeadline);
+    }
+
+    // Timers
+
+    fn timer_due(&mut self, timer: Timer) {
+        match timer {
+            Timer::Session(key) => self.session_timer_due(key),
+            Timer::Listener(index) => self.resume_listener(index),
+            Timer::Connector(key) => self.connect_again(key),
+            Timer::Tick => self.tick(),
+            Timer::Log => self.log(),
+            Timer::StopDeadline => {
+                self.aborted = self.sessions.len() as u64;
+                self.close_all(CloseHow::Abort);
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let Some(period) = self.tick else { return };
+        self.delivery.tick(&mut self.desk);
+        self.next_tick += period;
+        if self.next_tick <= self.desk.now {
+            self.next_tick = self.desk.now + period;
+        }
+        self.timers.insert(self.next_tick, Timer::Tick);
+    }
+
+    // Telling
+
+    #[inline]
+    fn publish(&mut self, port: &Port) {
+        self.desk.stats.sessions = self.sessions.len() as u64;
+        self.desk.stats.note_pools(&self.desk.receive_pool.stats(), &self.desk.pool.stats());
+        port.stats.publish(&self.desk.stats);
+    }
+
+    fn log(&mut self) {
+        let Some(period) = self.log_period else { return };
+        self.timers.insert_within(self.desk.now + period, period / 8, Timer::Log);
+        let provider = self.provider.stats();
+        self.desk.stats.note_provider(&provider);
+        let stats = &self.desk.stats;
+        tracing::debug!(
+            worker = self.index,
+            sessions = stats.sessions,
+            batches = provider.batches,
+            mean_batch = provider.mean_batch,
+            max_batch = provider.max_batch,
+            p99_latency = ?provider.p99_latency,
+            receive_slots_held = stats.receive_slots_held,
+            buffer_waits = stats.buffer_waits,
+            send_slots_held = stats.send_slots_held,
+            send_slots_high_water = stats.send_slots_high_water,
+            send_pool_exhausted = stats.send_pool_exhausted,
+            "worker statistics"
+        );
+        let error_rate = stats.error_rate_since(&self.logged);
+        if error_rate > ERROR_RATE_WARNING {
+            tracing::warn!(worker = self.index, error_rate, "many operations fail");
+        }
+        self.logged = stats.clone();
+    }
+
+    // The end
+
+    /// Without its provider a worker can do nothing, and the service is incomplete: it stops.
+    fn provider_failed(&mut self, error: Error) {
+        tracing::error!(worker = self.index, %error, "the provider failed; the service stops");
+        let reason = CloseReason::of(&error);
+        self.hub.report_failure(error);
+        self.desk.handle.stop(Duration::ZERO);
+        self.aborted = self.sessions.len() as u64;
+        let keys: Vec<Key> = self.sessions.keys().collect();
+        for key in keys {
+            self.close_session(key, reason, CloseHow::Abort);
+            self.session_closed(key);
+        }
+    }
+
+    fn end(mut self, port: &Port) -> u64 {
+        let left = port.mailbox.close();
+        for command in left {
+            if matches!(command, Command::Adopt { .. } | Command::Connect(_)) {
+                self.hub.release_session(self.index);
+            }
+        }
+        let provider = self.provider.stats();
+        self.desk.stats.note_provider(&provider);
+        self.publish(port);
+        self.aborted
+    }
+}
