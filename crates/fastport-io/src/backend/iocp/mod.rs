@@ -4,20 +4,21 @@
 //! no memory, and takes a pool buffer only when data is there:
 //!
 //! ```text
-//!   start ──▶ await data ──packet──▶ receive into a pool buffer ──▶ bytes delivered ──▶ await data …
-//!               │                     ▲      │ no buffer
-//!               │ data is there       │      ▼
-//!               └──────▶ later ───────┘    parked
+//!   start ──▶ await data ──▶ receive into a pool buffer ──▶ bytes delivered ──▶ await data …
+//!                             ▲      │ no buffer
+//!                             │      ▼
+//!                             └─── parked
 //! ```
-//! Calls that end at once post no packet (`FILE_SKIP_COMPLETION_PORT_ON_SUCCESS`), which saves a way through the port. So
-//! that a stream which never has to wait does not keep others from their turn, it then stands in line ([`IocpDriver::later`])
-//! and receives once in each turn.
+//! Calls that end at once post no packet (`FILE_SKIP_COMPLETION_PORT_ON_SUCCESS`), which saves a way through the port.
+//! Their ends stand in line in the driver ([`IocpDriver::ended`]) and are looked at once in each turn, beside the packets.
+//! So nothing is reported inside the call that started it, and a stream that never has to wait receives once a turn, like
+//! the others.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::windows::{Completed, OverlappedIo, Packet, PortSocket, Posted, SocketKind};
+use super::windows::{OverlappedIo, Packet, PortSocket, Posted, SocketKind, end_of_data};
 use crate::buffer::ReceiveBuffer;
 use crate::config::ProviderConfig;
 use crate::error::{Error, ErrorCode, Result};
@@ -27,16 +28,15 @@ use crate::proactor::{Core, Driver, Work};
 use crate::socket::Socket;
 use crate::waker::Waker;
 
-/// The driver's note on an operation that has nothing in flight because its turn comes later. Positive notes name the
-/// block in flight.
-const NOTE_LATER: i32 = -1;
+/// The driver's note on a receive stream that was parked with data before it. Positive notes name the block in flight.
+const NOTE_DATA_IS_THERE: i32 = -1;
 const NOTE_NONE: i32 = 0;
 
 /// The IOCP driver; see the module.
 pub struct IocpDriver {
     io: OverlappedIo,
-    /// Operations that can go on without waiting, first come first served.
-    later: VecDeque<OpId>,
+    /// Operations that ended without a packet, and how.
+    ended: VecDeque<(OpId, Result<u32>)>,
     info: ProviderInfo,
 }
 
@@ -47,7 +47,8 @@ impl Driver for IocpDriver {
         let io = OverlappedIo::open(config, SocketKind::Overlapped)?;
         let mut notes = Vec::new();
         if config.iocp.skip_completion_on_success && !io.skips_packets() {
-            notes.push("a Winsock provider that is not the system's own is installed; every call posts a packet".into());
+            notes
+                .push("a Winsock provider that is not the system's own is installed; every call posts a packet".into());
         }
         let info = ProviderInfo {
             backend: Backend::Iocp,
@@ -57,7 +58,7 @@ impl Driver for IocpDriver {
             max_operations: config.max_operations,
             notes,
         };
-        Ok(Self { io, later: VecDeque::new(), info })
+        Ok(Self { io, ended: VecDeque::new(), info })
     }
 
     fn info(&self) -> &ProviderInfo {
@@ -83,23 +84,21 @@ impl Driver for IocpDriver {
 
     fn start(&mut self, core: &mut Core<PortSocket>, id: OpId) {
         let Some(op) = core.op(id) else { return };
-        match op.kind {
-            // Parked with its turn before it: data is there, and now perhaps a buffer.
-            OpKind::ReceiveStream if op.note == NOTE_LATER => self.receive_available(core, id),
-            OpKind::ReceiveStream => self.await_data(core, id),
-            OpKind::Send => self.send(core, id),
-            OpKind::Receive => self.receive(core, id),
+        let posted = match op.kind {
+            OpKind::ReceiveStream if op.note == NOTE_DATA_IS_THERE => return self.receive_available(core, id),
+            OpKind::ReceiveStream => self.io.await_data(core, id),
+            OpKind::Send => self.io.send(core, id),
+            OpKind::Receive => self.io.receive(core, id),
             OpKind::Connect => self.io.start_connect(core, id),
             OpKind::Accept | OpKind::AcceptStream => self.io.start_accept(core, id),
-            OpKind::Attach | OpKind::Timeout | OpKind::Close => debug_assert!(false, "the proactor's own"),
-        }
+            OpKind::Attach | OpKind::Timeout | OpKind::Close => return debug_assert!(false, "the proactor's own"),
+        };
+        self.note_end(id, posted);
     }
 
     fn cancel(&mut self, core: &mut Core<PortSocket>, op: OpId) {
-        if !self.io.cancel(core, op) {
-            // Nothing of it is in flight: it is in line for a later turn.
-            core.finish(op, Err(Error::plain(ErrorCode::Cancelled)));
-        }
+        // If nothing of it is in flight, it has ended, and that is told with the next turn.
+        self.io.cancel(core, op);
     }
 
     fn flush(&mut self, _core: &mut Core<PortSocket>) -> Result<usize> {
@@ -108,23 +107,22 @@ impl Driver for IocpDriver {
     }
 
     fn poll(&mut self, core: &mut Core<PortSocket>, wait: Option<Duration>, room: usize) -> Result<bool> {
-        let wait = if self.later.is_empty() { wait } else { Some(Duration::ZERO) };
+        let wait = if self.ended.is_empty() { wait } else { Some(Duration::ZERO) };
         self.io.collect(wait, room)?;
+        // Only those that stood in line before: what ends at once while they are looked at has its turn later.
+        let turn = self.ended.len().min(room);
         let mut woken = false;
         while let Some(packet) = self.io.next_packet(core) {
             match packet {
-                Packet::Completed(completed) => self.complete(core, completed),
+                Packet::Completed(completed) if completed.is_accept() => self.io.on_accept(core, completed),
+                Packet::Completed(completed) => self.on_end(core, completed.op, completed.result),
                 Packet::Wake => woken |= self.io.waker().take(),
                 Packet::Backend(key) => debug_assert!(false, "nobody posts packets with key {key}"),
             }
         }
-        for _ in 0..self.later.len().min(room) {
-            let Some(id) = self.later.pop_front() else { break };
-            // It may have been cancelled since.
-            match core.op(id) {
-                Some(op) if op.kind == OpKind::ReceiveStream => self.receive_available(core, id),
-                Some(_) => self.send(core, id),
-                None => {}
+        for _ in 0..turn {
+            if let Some((op, result)) = self.ended.pop_front() {
+                self.on_end(core, op, result);
             }
         }
         Ok(woken)
@@ -132,33 +130,32 @@ impl Driver for IocpDriver {
 }
 
 impl IocpDriver {
-    fn complete(&mut self, core: &mut Core<PortSocket>, completed: Completed) {
-        let id = completed.op;
-        match completed.kind {
-            OpKind::ReceiveStream => self.on_receive_stream(core, id, completed.result),
-            OpKind::Send => match completed.result {
-                Ok(bytes) => self.on_sent(core, id, bytes),
-                Err(error) => core.finish(id, Err(error)),
-            },
-            OpKind::Receive => match completed.result {
-                Ok(bytes) => core.received(id, bytes),
-                Err(error) => core.finish(id, Err(error)),
-            },
-            OpKind::Connect => OverlappedIo::on_connect(core, completed),
-            OpKind::Accept | OpKind::AcceptStream => self.io.on_accept(core, completed),
-            OpKind::Attach | OpKind::Timeout | OpKind::Close => debug_assert!(false, "the proactor's own"),
-        }
-    }
-
-    fn send(&mut self, core: &mut Core<PortSocket>, id: OpId) {
-        match self.io.send(core, id) {
+    /// Remembers an end without a packet for the next turn.
+    fn note_end(&mut self, op: OpId, posted: Posted) {
+        match posted {
             Posted::Queued => {}
-            Posted::Done(bytes) => self.on_sent(core, id, bytes),
-            Posted::Failed(error) => core.finish(id, Err(error)),
+            Posted::Done(bytes) => self.ended.push_back((op, Ok(bytes))),
+            Posted::Failed(error) => self.ended.push_back((op, Err(error))),
         }
     }
 
-    /// The system took `bytes` bytes: all, or a part, and then the rest goes out in a later turn.
+    /// A call for an operation ended; of an accept, that it could not be made.
+    fn on_end(&mut self, core: &mut Core<PortSocket>, id: OpId, result: Result<u32>) {
+        let Some(kind) = core.op(id).map(|op| op.kind) else { return };
+        match (kind, result) {
+            (OpKind::ReceiveStream, result) => self.on_receive_stream(core, id, result),
+            (OpKind::Connect, result) => OverlappedIo::on_connect(core, id, result),
+            (OpKind::Send, Ok(bytes)) => self.on_sent(core, id, bytes),
+            (OpKind::Receive, Ok(0)) => Self::finish_at_end_of_data(core, id),
+            (OpKind::Receive, Ok(bytes)) => core.received(id, bytes),
+            (_, result) => {
+                debug_assert!(result.is_err(), "an accept succeeds by a packet");
+                core.finish(id, result);
+            }
+        }
+    }
+
+    /// The system took `bytes` bytes: all, or a part.
     fn on_sent(&mut self, core: &mut Core<PortSocket>, id: OpId, bytes: u32) {
         if core.sent(id, bytes) {
             return;
@@ -166,30 +163,22 @@ impl IocpDriver {
         if core.op(id).is_some_and(|op| op.cancelled) {
             return core.finish(id, Err(Error::plain(ErrorCode::Cancelled)));
         }
-        self.stand_in_line(core, id);
+        let posted = self.io.send(core, id);
+        self.note_end(id, posted);
     }
 
-    fn receive(&mut self, core: &mut Core<PortSocket>, id: OpId) {
-        match self.io.receive(core, id) {
-            Posted::Queued => {}
-            Posted::Done(bytes) => core.received(id, bytes),
-            Posted::Failed(error) => core.finish(id, Err(error)),
-        }
-    }
-
-    /// Waits for data without holding a buffer.
-    fn await_data(&mut self, core: &mut Core<PortSocket>, id: OpId) {
-        match self.io.await_data(core, id) {
-            Posted::Queued => {}
-            Posted::Done(_) => self.stand_in_line(core, id),
-            Posted::Failed(error) => core.finish(id, Err(error)),
-        }
-    }
-
-    fn stand_in_line(&mut self, core: &mut Core<PortSocket>, id: OpId) {
-        if let Some(op) = core.op_mut(id) {
-            op.note = NOTE_LATER;
-            self.later.push_back(id);
+    /// A step of a receive stream ended: data was awaited, or received.
+    fn on_receive_stream(&mut self, core: &mut Core<PortSocket>, id: OpId, result: Result<u32>) {
+        let Some(op) = core.op(id) else { return };
+        match result {
+            Err(error) => {
+                core.take_stream_buffer(id);
+                core.finish(id, Err(error));
+            }
+            Ok(bytes) if matches!(op.work, Work::Receive(_)) => self.on_stream_bytes(core, id, bytes),
+            // Data was awaited, and meanwhile the end asked for: what is there stays in the socket.
+            Ok(_) if op.cancelled => core.finish(id, Err(Error::plain(ErrorCode::Cancelled))),
+            Ok(_) => self.receive_available(core, id),
         }
     }
 
@@ -198,27 +187,15 @@ impl IocpDriver {
         let buffer = core.pool.acquire();
         let Some(op) = core.op_mut(id) else { return };
         let Some(buffer) = buffer else {
-            op.note = NOTE_LATER;
+            op.note = NOTE_DATA_IS_THERE;
             return core.park(id);
         };
         op.note = NOTE_NONE;
         op.work = Work::Receive(ReceiveBuffer::from(buffer));
         match self.io.receive(core, id) {
-            Posted::Queued => {}
+            // A stream's bytes are handed over here and now; it stands in line to await more.
             Posted::Done(bytes) => self.on_stream_bytes(core, id, bytes),
-            Posted::Failed(error) => Self::fail_stream(core, id, error),
-        }
-    }
-
-    /// A step of a receive stream ended: data was awaited, or received.
-    fn on_receive_stream(&mut self, core: &mut Core<PortSocket>, id: OpId, result: Result<u32>) {
-        let Some(op) = core.op(id) else { return };
-        match result {
-            Err(error) => Self::fail_stream(core, id, error),
-            Ok(bytes) if matches!(op.work, Work::Receive(_)) => self.on_stream_bytes(core, id, bytes),
-            // Data was awaited, and the end asked for: what is there stays in the socket.
-            Ok(_) if op.cancelled => core.finish(id, Err(Error::plain(ErrorCode::Cancelled))),
-            Ok(_) => self.receive_available(core, id),
+            posted => self.note_end(id, posted),
         }
     }
 
@@ -227,16 +204,18 @@ impl IocpDriver {
             buffer.set_filled(bytes as usize);
             buffer.into_lease()
         });
-        let Some(lease) = lease.filter(|_| bytes > 0) else { return core.finish(id, Ok(0)) };
+        let Some(lease) = lease.filter(|_| bytes > 0) else { return Self::finish_at_end_of_data(core, id) };
         core.deliver_bytes(id, lease);
         if core.op(id).is_some_and(|op| op.cancelled) {
             return core.finish(id, Err(Error::plain(ErrorCode::Cancelled)));
         }
-        self.await_data(core, id);
+        let posted = self.io.await_data(core, id);
+        self.note_end(id, posted);
     }
 
-    fn fail_stream(core: &mut Core<PortSocket>, id: OpId, error: Error) {
-        core.take_stream_buffer(id);
-        core.finish(id, Err(error));
+    fn finish_at_end_of_data(core: &mut Core<PortSocket>, id: OpId) {
+        let socket = core.op(id).and_then(|op| core.socket(op.socket));
+        let result = socket.map_or(Ok(0), |entry| end_of_data(&entry.socket));
+        core.finish(id, result);
     }
 }

@@ -3,11 +3,13 @@
 use std::os::windows::io::AsRawSocket;
 
 use socket2::Domain;
-use windows_sys::Win32::Networking::WinSock::{SO_UPDATE_ACCEPT_CONTEXT, SOCKET, SOL_SOCKET, WSA_IO_PENDING, setsockopt};
+use windows_sys::Win32::Networking::WinSock::{
+    SO_ACCEPTCONN, SO_UPDATE_ACCEPT_CONTEXT, SOCKET, SOL_SOCKET, WSA_IO_PENDING, getsockopt, setsockopt,
+};
 
 use super::blocks::{AcceptAddresses, Place};
 use super::last_error;
-use super::overlapped::{Completed, OverlappedIo, PortSocket};
+use super::overlapped::{Completed, OverlappedIo, PortSocket, Posted, no_such_operation};
 use crate::error::{Error, ErrorCode, Result};
 use crate::operation::{OpId, OpKind, SocketId};
 use crate::proactor::Core;
@@ -24,15 +26,20 @@ pub(super) struct Listening {
 
 impl OverlappedIo {
     /// Starts an accept or an accept stream.
-    pub(crate) fn start_accept<S: Default + AsMut<PortSocket>>(&mut self, core: &mut Core<S>, id: OpId) {
-        let Some(listener) = core.op(id).map(|op| op.socket) else { return };
-        let Some(entry) = core.socket_mut(listener) else { return };
-        let domain = match entry.socket.local_addr() {
-            Ok(address) => Domain::for_address(address),
-            Err(error) => return core.finish(id, Err(Error::from(error).during("the socket does not listen"))),
-        };
-        entry.state.as_mut().listening = Some(Box::new(Listening { domain, in_flight: Vec::new(), failure: None }));
-        self.top_up(core, id);
+    pub(crate) fn start_accept<S: Default + AsMut<PortSocket>>(&mut self, core: &mut Core<S>, id: OpId) -> Posted {
+        let Some(listener) = core.op(id).map(|op| op.socket) else { return no_such_operation() };
+        let Some(entry) = core.socket_mut(listener) else { return no_such_operation() };
+        let listening = &mut entry.state.as_mut().listening;
+        if listening.is_none() {
+            match listener_domain(&entry.socket) {
+                Ok(domain) => *listening = Some(Box::new(Listening { domain, in_flight: Vec::new(), failure: None })),
+                Err(error) => return Posted::Failed(error),
+            }
+        }
+        match self.top_up(core, id) {
+            Ok(()) => Posted::Queued,
+            Err(error) => Posted::Failed(error),
+        }
     }
 
     /// An accept ended.
@@ -65,7 +72,10 @@ impl OverlappedIo {
         let cancelled = core.op(id).is_none_or(|op| op.cancelled);
         let Some((_, listening)) = listening_of(core, listener) else { return };
         if !cancelled && listening.failure.is_none() {
-            return self.top_up(core, id);
+            if let Err(error) = self.top_up(core, id) {
+                core.finish(id, Err(error));
+            }
+            return;
         }
         if listening.in_flight.is_empty() {
             let failure = listening.failure.take();
@@ -73,25 +83,25 @@ impl OverlappedIo {
         }
     }
 
-    /// Posts accepts until as many wait as shall. One that cannot be posted is tried again when another one has ended,
-    /// and fails the operation if there is no other.
-    fn top_up<S: Default + AsMut<PortSocket>>(&mut self, core: &mut Core<S>, id: OpId) {
-        let Some((kind, listener)) = core.op(id).map(|op| (op.kind, op.socket)) else { return };
+    /// Posts accepts until as many wait as shall. One that cannot be posted is tried again when another one has ended;
+    /// that there is no other is an error.
+    fn top_up<S: Default + AsMut<PortSocket>>(&mut self, core: &mut Core<S>, id: OpId) -> Result<()> {
+        let Some((kind, listener)) = core.op(id).map(|op| (op.kind, op.socket)) else { return Ok(()) };
         let wanted = if kind == OpKind::AcceptStream { self.preposted_accepts } else { 1 };
         loop {
-            let Some((_, listening)) = listening_of(core, listener) else { return };
+            let Some((_, listening)) = listening_of(core, listener) else { return Ok(()) };
             if listening.in_flight.len() >= wanted {
-                return;
+                return Ok(());
             }
             let domain = listening.domain;
             let posted = self.post_accept(core, id, listener, domain);
-            let Some((_, listening)) = listening_of(core, listener) else { return };
+            let Some((_, listening)) = listening_of(core, listener) else { return Ok(()) };
             match posted {
                 Ok(place) => listening.in_flight.push(place),
-                Err(error) if listening.in_flight.is_empty() => return core.finish(id, Err(error)),
+                Err(error) if listening.in_flight.is_empty() => return Err(error),
                 Err(error) => {
                     tracing::debug!(%error, waiting = listening.in_flight.len(), "an accept could not be posted");
-                    return;
+                    return Ok(());
                 }
             }
         }
@@ -126,7 +136,9 @@ impl OverlappedIo {
         };
         if accepted != 0 {
             // A connection waited already. Its packet comes in any case, so that a crowd at the door has to wait its turn.
-            if joined.skips && let Err(error) = self.port.post_for(self.blocks.overlapped(place)) {
+            if joined.skips
+                && let Err(error) = self.port.post_for(self.blocks.overlapped(place))
+            {
                 self.blocks.put_back(place);
                 return Err(Error::from(error).during("cannot accept"));
             }
@@ -148,6 +160,26 @@ fn listening_of<S: Default + AsMut<PortSocket>>(
 ) -> Option<(&Socket, &mut Listening)> {
     let entry = core.socket_mut(listener)?;
     Some((&entry.socket, entry.state.as_mut().listening.as_deref_mut()?))
+}
+
+/// The family of a socket that listens.
+fn listener_domain(socket: &Socket) -> Result<Domain> {
+    let (mut listens, mut bytes) = (0_i32, size_of::<i32>() as i32);
+    // SAFETY: the socket is open; the call writes a value of the size told.
+    let result = unsafe {
+        getsockopt(
+            socket.as_raw_socket() as SOCKET,
+            SOL_SOCKET,
+            SO_ACCEPTCONN,
+            (&raw mut listens).cast(),
+            &raw mut bytes,
+        )
+    };
+    // Asked beforehand, because an accept on a connection may wait for ever instead of failing (Wine).
+    if result != 0 || listens == 0 {
+        return Err(Error::new(ErrorCode::InvalidSocket, "the socket does not listen"));
+    }
+    Ok(Domain::for_address(socket.local_addr()?))
 }
 
 /// Makes an accepted socket one like any other: it knows its addresses and can be shut down.

@@ -9,7 +9,7 @@ use windows_sys::Win32::Networking::WinSock::{
 };
 
 use super::last_error;
-use super::overlapped::{Completed, OverlappedIo, PortSocket, Posted};
+use super::overlapped::{OverlappedIo, PortSocket, Posted, no_such_operation};
 use crate::error::{Error, Result};
 use crate::operation::OpId;
 use crate::proactor::{Core, Work};
@@ -17,37 +17,32 @@ use crate::socket::Socket;
 
 impl OverlappedIo {
     /// Starts a connect.
-    pub(crate) fn start_connect<S: Default + AsMut<PortSocket>>(&mut self, core: &mut Core<S>, id: OpId) {
-        let Some(op) = core.op(id) else { return };
-        let Work::Connect(address) = &op.work else { return };
+    pub(crate) fn start_connect<S: Default + AsMut<PortSocket>>(&mut self, core: &mut Core<S>, id: OpId) -> Posted {
+        let Some(op) = core.op(id) else { return no_such_operation() };
+        let Work::Connect(address) = &op.work else { return no_such_operation() };
         let address = **address;
-        let Some(entry) = core.socket(op.socket) else { return };
+        let Some(entry) = core.socket(op.socket) else { return no_such_operation() };
         if let Err(error) = bind(&entry.socket, &address) {
-            return core.finish(id, Err(error.during("cannot bind the socket that shall connect")));
+            return Posted::Failed(error.during("cannot bind the socket that shall connect"));
         }
         let connect = self.extensions.connect;
         let address = SockAddr::from(address);
-        let posted = self.issue(core, id, |socket, overlapped, sent| {
+        self.issue(core, id, |socket, overlapped, sent| {
             // SAFETY: the socket is open and the block kept until the packet was taken; the address is read before the
             // call returns; nothing is sent.
             let connected = unsafe {
                 connect(socket, address.as_ptr().cast(), address.len(), std::ptr::null(), 0, sent, overlapped)
             };
             i32::from(connected == 0)
-        });
-        match posted {
-            Posted::Queued => {}
-            Posted::Done(_) => finish(core, id),
-            Posted::Failed(error) => core.finish(id, Err(error)),
-        }
+        })
     }
 
     /// A connect ended.
-    pub(crate) fn on_connect<S: Default + AsMut<PortSocket>>(core: &mut Core<S>, completed: Completed) {
-        match completed.result {
-            Ok(_) => finish(core, completed.op),
-            Err(error) => core.finish(completed.op, Err(error)),
-        }
+    pub(crate) fn on_connect<S: Default + AsMut<PortSocket>>(core: &mut Core<S>, id: OpId, result: Result<u32>) {
+        let socket = core.op(id).and_then(|op| core.socket(op.socket)).map(|entry| &entry.socket);
+        let Some(socket) = socket else { return };
+        let result = result.and_then(|_| settle(socket)).map(|()| 0);
+        core.finish(id, result);
     }
 }
 
@@ -78,13 +73,10 @@ fn bind(socket: &Socket, address: &SocketAddr) -> Result<()> {
 }
 
 /// Makes a connected socket one like any other: it knows its addresses and can be shut down.
-fn finish<S: Default + AsMut<PortSocket>>(core: &mut Core<S>, id: OpId) {
-    let socket = core.op(id).and_then(|op| core.socket(op.socket)).map(|entry| &entry.socket);
-    let Some(socket) = socket else { return };
+fn settle(socket: &Socket) -> Result<()> {
     // SAFETY: the socket is open, and the option has no value.
     let result = unsafe {
         setsockopt(socket.as_raw_socket() as SOCKET, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, std::ptr::null(), 0)
     };
-    let result = if result == 0 { Ok(0) } else { Err(Error::from_os(last_error())) };
-    core.finish(id, result);
+    if result == 0 { Ok(()) } else { Err(Error::from_os(last_error())) }
 }

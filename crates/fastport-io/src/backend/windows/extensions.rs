@@ -89,7 +89,7 @@ unsafe fn load<F: Copy>(socket: &Socket, id: GUID, name: &str) -> Result<F> {
     if result != 0 {
         return Err(Error::from_os(last_error()).during(format_args!("cannot load {name}")));
     }
-    function.filter(|_| written as usize == size_of::<Option<F>>()).ok_or_else(|| {
-        Error::new(ErrorCode::PlatformNotSupported, format!("the system's TCP provider has no {name}"))
-    })
+    function
+        .filter(|_| written as usize == size_of::<Option<F>>())
+        .ok_or_else(|| Error::new(ErrorCode::PlatformNotSupported, format!("the system's TCP provider has no {name}")))
 }

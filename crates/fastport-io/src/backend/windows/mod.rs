@@ -4,11 +4,11 @@
 //!
 //! | driver | calls |
 //! |---|---|
-//! | `start` of an accept or a connect | [`OverlappedIo::start_accept`], [`OverlappedIo::start_connect`], which report by themselves |
-//! | `start` of anything else | [`OverlappedIo::receive`], [`OverlappedIo::send`], [`OverlappedIo::await_data`]; see [`Posted`] |
+//! | `start` | [`OverlappedIo::start_accept`], [`OverlappedIo::start_connect`], [`OverlappedIo::send`], [`OverlappedIo::receive`], [`OverlappedIo::await_data`]; each says what became of it by a [`Posted`] |
 //! | `cancel` | [`OverlappedIo::cancel`] |
 //! | `poll` | [`OverlappedIo::collect`], then [`OverlappedIo::next_packet`] until there is none |
-//! | a [`Packet::Completed`] of an accept or a connect | [`OverlappedIo::on_accept`], [`OverlappedIo::on_connect`] |
+//! | … a [`Packet::Completed`] of an accept or a connect | [`OverlappedIo::on_accept`], [`OverlappedIo::on_connect`] |
+//! | … a receive of 0 bytes | [`end_of_data`] |
 //! | `detach` | [`OverlappedIo::leave`] |
 //!
 //! # Ports
@@ -29,6 +29,20 @@ pub(crate) use self::overlapped::{Completed, OverlappedIo, Packet, PortSocket, P
 pub(crate) use self::port::{CompletionPort, key};
 
 use windows_sys::Win32::Networking::WinSock::WSAGetLastError;
+
+use crate::error::{Error, ErrorCode, Result};
+use crate::socket::Socket;
+
+/// What a receive of 0 bytes means. A reset that another operation was told of must not pass for the end of the data.
+pub(crate) fn end_of_data(socket: &Socket) -> Result<u32> {
+    match socket.system().take_error() {
+        Ok(Some(error)) => {
+            let error = Error::from(error);
+            if error.code() == ErrorCode::ConnectionReset { Err(error) } else { Ok(0) }
+        }
+        _ => Ok(0),
+    }
+}
 
 /// Why the last call of Winsock on this thread failed.
 pub(crate) fn last_error() -> i32 {

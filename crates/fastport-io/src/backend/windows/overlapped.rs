@@ -64,6 +64,10 @@ impl AsMut<PortSocket> for PortSocket {
 }
 
 /// What became of an operation that was started.
+///
+/// A driver must not finish an operation inside the call that started it, because its id is good until its completion was
+/// handed over: it puts what ended at once in a queue of its own, and looks at that when it polls.
+#[must_use]
 pub(crate) enum Posted {
     /// Its packet will come.
     Queued,
@@ -92,6 +96,13 @@ pub(crate) struct Completed {
     pub(super) place: Place,
     /// The socket that an accept was given.
     pub(super) accepting: Option<Socket>,
+}
+
+impl Completed {
+    /// True if it goes to [`OverlappedIo::on_accept`].
+    pub(crate) fn is_accept(&self) -> bool {
+        matches!(self.kind, OpKind::Accept | OpKind::AcceptStream)
+    }
 }
 
 /// See the module above.
@@ -191,9 +202,7 @@ impl OverlappedIo {
             let mut flags = 0;
             // SAFETY: the operation keeps its buffer, and the pool the block, until the packet was taken. The array of
             // ranges and the flags are read before the call returns (WSARecv, "lpBuffers").
-            unsafe {
-                WSARecv(socket, buffers.as_ptr(), buffers.len() as u32, bytes, &raw mut flags, overlapped, None)
-            }
+            unsafe { WSARecv(socket, buffers.as_ptr(), buffers.len() as u32, bytes, &raw mut flags, overlapped, None) }
         })
     }
 
@@ -233,11 +242,7 @@ impl OverlappedIo {
     // Ports
 
     /// Brings a socket to the port, if it is not there yet.
-    pub(super) fn join<S: Default + AsMut<PortSocket>>(
-        &mut self,
-        core: &mut Core<S>,
-        id: SocketId,
-    ) -> Result<Joined> {
+    pub(super) fn join<S: Default + AsMut<PortSocket>>(&mut self, core: &mut Core<S>, id: SocketId) -> Result<Joined> {
         let entry = core.socket_mut(id).ok_or(Error::plain(ErrorCode::SocketNotRegistered))?;
         let (socket, state) = (&entry.socket, entry.state.as_mut());
         let raw = socket.as_raw_socket();
@@ -386,6 +391,6 @@ fn wsabufs(transfer: &Transfer) -> ([WSABUF; 2], u32) {
     }
 }
 
-fn no_such_operation() -> Posted {
+pub(super) fn no_such_operation() -> Posted {
     Posted::Failed(Error::plain(ErrorCode::OperationFailed))
 }
