@@ -1,0 +1,183 @@
+//! Sends: whole, in order, from every kind of memory, and against readers that take their time.
+
+use std::sync::Arc;
+
+use fastport_io::{AsyncIoProvider, ByteRing, OpId, PoolConfig, ProviderConfig, SendBuffer, SendBuffers, SocketId};
+
+use crate::receive_stream::stream_exactly;
+use crate::rig::{Outcome, Rig, assert_same, pattern};
+
+const MIB: usize = 1 << 20;
+
+/// Makes the system hold little between two sockets, so that large sends must wait for their reader.
+fn narrow<P: AsyncIoProvider>(rig: &Rig<P>, sender: SocketId, receiver: SocketId) {
+    rig.provider.socket(sender).unwrap().set_send_buffer_size(64 * 1024).unwrap();
+    rig.provider.socket(receiver).unwrap().set_recv_buffer_size(64 * 1024).unwrap();
+}
+
+/// Reads in small pieces, and checks that the send is not complete before most was read.
+fn read_slowly<P: AsyncIoProvider>(rig: &mut Rig<P>, send: OpId, socket: SocketId, expected: &[u8]) {
+    rig.turn();
+    assert!(!rig.is_finished(send), "the system cannot hold {} bytes", expected.len());
+    let first = rig.receive_exactly(socket, 64 * 1024);
+    rig.turn();
+    assert!(!rig.is_finished(send), "one buffer more does not make it hold {} bytes", expected.len());
+    let mut received = first;
+    while received.len() < expected.len() {
+        let receive = rig.receive(socket, 16 * 1024);
+        received.extend_from_slice(rig.final_of(receive).bytes());
+    }
+    assert_same(&received, expected);
+    assert_eq!(rig.final_of(send).bytes_moved(), expected.len());
+}
+
+pub(crate) fn eight_mebibytes_to_a_slow_reader_arrive_whole<P: AsyncIoProvider>(config: &ProviderConfig) {
+    let mut rig = Rig::<P>::open(config);
+    let (client, server) = rig.pair();
+    narrow(&rig, client, server);
+    let sent = pattern(8, 8 * MIB);
+    let send = rig.send(client, sent.clone());
+    read_slowly(&mut rig, send, server, &sent);
+    assert_eq!(rig.provider.stats().bytes_sent as usize, sent.len());
+}
+
+pub(crate) fn two_large_buffers_to_a_slow_reader_arrive_as_one<P: AsyncIoProvider>(config: &ProviderConfig) {
+    let mut rig = Rig::<P>::open(config);
+    let (client, server) = rig.pair();
+    narrow(&rig, client, server);
+    let sent = pattern(9, 4 * MIB);
+    let (first, second) = sent.split_at(MIB + 12_345);
+    let buffers = SendBuffers::new(first.to_vec().into(), Some(second.to_vec().into()));
+    let send = rig.send(client, buffers);
+    read_slowly(&mut rig, send, server, &sent);
+}
+
+pub(crate) fn both_directions_can_be_full_at_once<P: AsyncIoProvider>(config: &ProviderConfig) {
+    let mut rig = Rig::<P>::open(config);
+    let (client, server) = rig.pair();
+    narrow(&rig, client, server);
+    narrow(&rig, server, client);
+    let there = pattern(10, 2 * MIB);
+    let back = pattern(11, 2 * MIB);
+    let sends = [rig.send(client, there.clone()), rig.send(server, back.clone())];
+    rig.turn();
+    assert!(sends.iter().all(|&send| !rig.is_finished(send)));
+    let streams = [rig.receive_stream(server), rig.receive_stream(client)];
+    assert_same(&stream_exactly(&mut rig, streams[1], back.len()), &back);
+    assert_same(&stream_exactly(&mut rig, streams[0], there.len()), &there);
+    for send in sends {
+        assert_eq!(rig.final_of(send).bytes_moved(), 2 * MIB);
+    }
+}
+
+pub(crate) fn two_buffers_go_out_in_order<P: AsyncIoProvider>(config: &ProviderConfig) {
+    let mut rig = Rig::<P>::open(config);
+    let (client, server) = rig.pair();
+    let cases: [(&'static [u8], Option<&'static [u8]>); 4] =
+        [(b"head ", Some(b"body")), (b"alone", None), (b"", Some(b"second only")), (b"first only", Some(b""))];
+    for (first, second) in cases {
+        let expected = [first, second.unwrap_or_default()].concat();
+        let send =
+            rig.send(client, SendBuffers::new(SendBuffer::from_static(first), second.map(SendBuffer::from_static)));
+        assert_eq!(rig.final_of(send).bytes_moved(), expected.len());
+        assert_eq!(rig.receive_exactly(server, expected.len()), expected);
+    }
+}
+
+pub(crate) fn queued_sends_keep_their_order<P: AsyncIoProvider>(config: &ProviderConfig) {
+    let mut rig = Rig::<P>::open(config);
+    let (client, server) = rig.pair();
+    narrow(&rig, client, server);
+    let sent = pattern(12, MIB);
+    let mut rest = &sent[..];
+    let mut sends = Vec::new();
+    while !rest.is_empty() {
+        let (piece, behind) = rest.split_at(rest.len().min(1 + sends.len() * 61 % 9001));
+        sends.push(rig.send(client, piece.to_vec()));
+        rest = behind;
+    }
+    let stream = rig.receive_stream(server);
+    let mut received = Vec::new();
+    let mut completed = Vec::new();
+    while received.len() < sent.len() || completed.len() < sends.len() {
+        let completion = rig.next();
+        if completion.op == stream {
+            received.extend_from_slice(completion.bytes());
+        } else {
+            completed.push(completion.op);
+        }
+    }
+    assert_same(&received, &sent);
+    assert!(completed == sends, "sends of one socket complete in the order of their submission");
+}
+
+pub(crate) fn every_kind_of_memory_can_be_sent<P: AsyncIoProvider>(config: &ProviderConfig) {
+    let mut rig = Rig::<P>::open(config);
+    let (client, server) = rig.pair();
+    let pool = rig.provider.create_pool(&PoolConfig { slot_bytes: 64, initial_slots: 1, max_slots: 1 }).unwrap();
+    let mut slot = pool.acquire().unwrap();
+    slot[..4].copy_from_slice(b"slot");
+    let lease = slot.freeze(4);
+    let kinds: Vec<(SendBuffer, &[u8])> = vec![
+        (SendBuffer::from_static(b"static"), b"static"),
+        (SendBuffer::from(b"vector".to_vec()), b"vector"),
+        (SendBuffer::from(Box::<[u8]>::from(*b"boxed")), b"boxed"),
+        (SendBuffer::from(Arc::<[u8]>::from(*b"shared")), b"shared"),
+        (SendBuffer::from(lease.slice(1..3)), b"lo"),
+        (SendBuffer::from(lease), b"slot"),
+    ];
+    let expected = kinds.iter().map(|(_, bytes)| *bytes).collect::<Vec<_>>().concat();
+    let sends: Vec<_> = kinds.into_iter().map(|(buffer, _)| rig.send(client, buffer)).collect();
+    assert_eq!(rig.receive_exactly(server, expected.len()), expected);
+    for send in sends {
+        assert!(rig.final_of(send).result.is_ok());
+    }
+    assert_eq!(pool.stats().allocated, 0);
+}
+
+pub(crate) fn a_send_holds_its_memory_until_it_completes<P: AsyncIoProvider>(config: &ProviderConfig) {
+    let mut rig = Rig::<P>::open(config);
+    let (client, server) = rig.pair();
+    narrow(&rig, client, server);
+    let shared: Arc<[u8]> = pattern(13, 2 * MIB).into();
+    let send = rig.send(client, SendBuffer::from(Arc::clone(&shared)));
+    rig.turn();
+    assert_eq!(Arc::strong_count(&shared), 2);
+    let stream = rig.receive_stream(server);
+    assert_same(&stream_exactly(&mut rig, stream, shared.len()), &shared);
+    drop(rig.final_of(send));
+    assert_eq!(Arc::strong_count(&shared), 1);
+}
+
+/// The way of a session: what wraps round the end of the ring goes out as two ranges of one send.
+pub(crate) fn a_byte_ring_is_sent_across_its_wrap<P: AsyncIoProvider>(config: &ProviderConfig) {
+    let mut rig = Rig::<P>::open(config);
+    let (client, server) = rig.pair();
+    let mut ring = ByteRing::with_capacity(1000);
+    let sent = pattern(14, 50_000);
+    let mut written = ring.write(&sent[..450]);
+    let mut received = Vec::new();
+    let mut wraps = 0;
+    while let Some(buffers) = ring.send_buffers() {
+        wraps += usize::from(buffers.second().is_some());
+        let send = rig.send(client, buffers);
+        written += ring.write(&sent[written..sent.len().min(written + 450)]);
+        let count = rig.final_of(send).bytes_moved();
+        ring.consume(count);
+        received.extend(rig.receive_exactly(server, count));
+    }
+    assert_same(&received, &sent);
+    assert!(wraps > 10, "the ring wraps again and again, not {wraps} times");
+}
+
+pub(crate) fn a_send_to_a_peer_that_is_gone_fails_as_reset<P: AsyncIoProvider>(config: &ProviderConfig) {
+    let mut rig = Rig::<P>::open(config);
+    let (client, server) = rig.pair();
+    rig.close_now(server);
+    // The first sends may be taken by the system before the peer's reset arrives.
+    rig.until("a send has failed", |rig| {
+        let send = rig.send(client, vec![0; 1000]);
+        let completion = rig.final_of(send);
+        completion.result.is_err() && completion.code() == fastport_io::ErrorCode::ConnectionReset
+    });
+}
