@@ -1,2 +1,37 @@
-//! The `fastport` tool.
-fn main() {}
+//! The `fastport` tool: a server, a client and a benchmark over FastPort sessions.
+//!
+//! Exit codes: 0 for success, 1 if the work could not be done or something was lost, 2 for a wrong command line.
+
+mod answers;
+mod args;
+mod backend;
+mod bench;
+mod client;
+mod clock;
+mod descriptors;
+mod failure;
+mod logging;
+mod server;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Command, CommandLine};
+
+fn main() -> ExitCode {
+    let CommandLine { log, command } = CommandLine::parse();
+    let done = match command {
+        Command::Server(args) => logging::start(log.as_deref(), "info").and_then(|()| server::run(&args)),
+        Command::Client(args) => logging::start(log.as_deref(), "warn").and_then(|()| client::run(&args)),
+        Command::Bench(args) => logging::start(log.as_deref(), "warn").and_then(|()| bench::run(&args)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("fastport: {failure}");
+            failure.exit_code()
+        }
+    }
+}

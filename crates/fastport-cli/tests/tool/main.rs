@@ -1,0 +1,8 @@
+//! The `fastport` tool as its users see it: the real program, its output and its exit codes.
+#![cfg(unix)]
+
+mod bench;
+mod client;
+mod process;
+mod server;
+mod wire;

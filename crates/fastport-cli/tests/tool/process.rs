@@ -1,0 +1,170 @@
+//! Runs the program. Every process has a time limit and ends with its test, whatever happens.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// No process of a test lives longer than this, even on a machine with much else to do.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The backends that run on this machine.
+pub(crate) fn backends() -> Vec<&'static str> {
+    let names: Vec<_> = fastport_io::supported().into_iter().map(fastport_io::Backend::name).collect();
+    assert!(!names.is_empty(), "no backend runs here, so nothing would be tested");
+    names
+}
+
+/// A process that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// The exit code; `None` if a signal ended it.
+    pub(crate) code: Option<i32>,
+    pub(crate) output: String,
+    pub(crate) errors: String,
+}
+
+impl Ended {
+    /// Fails the test unless the exit code is this one.
+    #[track_caller]
+    pub(crate) fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        self
+    }
+
+    /// The one line on standard error that tells why the program gave up.
+    #[track_caller]
+    pub(crate) fn only_error(&self) -> &str {
+        let lines: Vec<&str> = self.errors.lines().collect();
+        let [line] = lines.as_slice() else { panic!("expected one line: {self:#?}") };
+        line
+    }
+}
+
+/// A running process.
+pub(crate) struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    collectors: Vec<JoinHandle<String>>,
+    /// Gone when the process is: the watchdog sleeps until then, or until the limit.
+    ended: Option<Sender<()>>,
+    watchdog: Option<JoinHandle<()>>,
+}
+
+/// Runs the program to its end.
+pub(crate) fn run(arguments: &[&str]) -> Ended {
+    start(arguments).wait()
+}
+
+/// Runs the program with this standard input to its end.
+pub(crate) fn run_with_input(arguments: &[&str], input: &str) -> Ended {
+    let mut running = start(arguments);
+    let mut stdin: ChildStdin = running.child.stdin.take().expect("standard input is a pipe");
+    // The program may end before it has read everything.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    running.wait()
+}
+
+/// Starts the program.
+pub(crate) fn start(arguments: &[&str]) -> Running {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_fastport"))
+        .args(arguments)
+        .env_remove("FASTPORT_BACKEND")
+        .env_remove("FASTPORT_LOG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let (line, lines) = mpsc::channel();
+    let output = BufReader::new(child.stdout.take().expect("standard output is a pipe"));
+    let mut errors = child.stderr.take().expect("standard error is a pipe");
+    let collectors = vec![
+        std::thread::spawn(move || {
+            let mut all = String::new();
+            for text in output.lines().map_while(Result::ok) {
+                all.push_str(&text);
+                all.push('\n');
+                let _ = line.send(text);
+            }
+            all
+        }),
+        std::thread::spawn(move || {
+            let mut all = String::new();
+            let _ = errors.read_to_string(&mut all);
+            all
+        }),
+    ];
+    let (ended, process_ended) = mpsc::channel::<()>();
+    let pid = Pid::from_child(&child);
+    let watchdog = std::thread::spawn(move || {
+        if process_ended.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    });
+    Running { child, lines, collectors, ended: Some(ended), watchdog: Some(watchdog) }
+}
+
+impl Running {
+    /// The next line on standard output.
+    #[track_caller]
+    pub(crate) fn next_line(&self) -> String {
+        self.lines.recv_timeout(LIMIT).expect("a line on standard output before the process ends")
+    }
+
+    /// Sends a signal to the process.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the process lives");
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait(mut self) -> Ended {
+        let status = self.child.wait().expect("the process can be waited for");
+        let mut texts = self.collectors.drain(..).map(|collector| collector.join().expect("reading does not panic"));
+        let (output, errors) = (texts.next().unwrap_or_default(), texts.next().unwrap_or_default());
+        Ended { code: status.code(), output, errors }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both do nothing if the process has been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        drop(self.ended.take());
+        if let Some(watchdog) = self.watchdog.take() {
+            let _ = watchdog.join();
+        }
+    }
+}
+
+/// A running server, on a port of its own.
+pub(crate) struct Server {
+    pub(crate) running: Running,
+    pub(crate) first_line: String,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    /// Starts a server with one worker and these further arguments.
+    #[track_caller]
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let all: Vec<&str> =
+            ["server", "--bind", "127.0.0.1:0", "--workers", "1"].iter().chain(arguments).copied().collect();
+        let running = start(&all);
+        let first_line = running.next_line();
+        let address = first_line.split_whitespace().nth(2).and_then(|address| address.parse().ok());
+        let address = address.unwrap_or_else(|| panic!("no address in '{first_line}'"));
+        Self { running, first_line, address }
+    }
+
+    /// The address as an argument.
+    pub(crate) fn address_text(&self) -> String {
+        self.address.to_string()
+    }
+}
