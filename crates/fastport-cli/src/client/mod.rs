@@ -7,7 +7,7 @@ use std::io::{self, BufReader, Write};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use fastport::{ConnectOptions, Service, SessionHandle};
+use fastport::{ConnectOptions, SendError, Service, SessionHandle};
 use fastport_io::{Choice, ProviderConfig};
 use fastport_protocol::commons::Header;
 use fastport_protocol::views::EchoRequestView;
@@ -120,7 +120,11 @@ impl Dialogue {
         };
         let mut payload = Vec::with_capacity(request.wire_len());
         request.encode_into(&mut payload).expect("a vector grows as it must");
-        self.session.send(packet_id::ECHO, &payload).map_err(|error| Failure::new(format!("cannot send: {error}")))
+        match self.session.send(packet_id::ECHO, &payload) {
+            // The end of the connection comes as an event, with its reason: whoever waits for the reply will see it.
+            Ok(()) | Err(SendError::Closed) => Ok(()),
+            Err(error) => Err(Failure::new(format!("cannot send: {error}"))),
+        }
     }
 
     /// The reply to a request, or `None` if it does not come in time. Replies to earlier requests come too late and are

@@ -90,6 +90,24 @@ fn each_backend_has_a_line_and_nothing_is_lost() {
 }
 
 #[test]
+fn without_a_workload_the_standard_ones_run_on_every_backend() {
+    let ended = run(&["bench", "--secs", "0.1", "--csv", "-"]).expect_code(0);
+    let records = records(&ended.output);
+    for backend in backends() {
+        let names: Vec<&str> = records
+            .iter()
+            .filter(|record| record["io_mode"] == backend)
+            .map(|record| record["test_name"].as_str())
+            .collect();
+        assert_eq!(names, ["latency", "sessions", "pipelined", "large"]);
+    }
+    for record in &records {
+        assert_eq!(record["measured_requests"], record["measured_responses"], "{record:?}");
+        assert_eq!(record["connection_losses"], "0", "{record:?}");
+    }
+}
+
+#[test]
 fn figures_are_in_order_and_fit_together() {
     let ended = run_small(&["--backend", backends()[0], "--csv", "-"]).expect_code(0);
     let record = &records(&ended.output)[0];
