@@ -36,11 +36,13 @@ mod select;
 mod stats;
 mod waker;
 
+#[cfg(windows)]
+pub use backend::Iocp;
+#[cfg(all(unix, any(not(target_os = "linux"), fastport_libkqueue)))]
+pub use backend::Kqueue;
 pub use backend::{COMPILED, Visitor, with_backend};
 #[cfg(target_os = "linux")]
 pub use backend::{Epoll, IoUring};
-#[cfg(windows)]
-pub use backend::Iocp;
 pub use buffer::{
     BufferPool, ByteRing, Lease, PoolBuffer, PoolConfig, PoolStats, ReceiveBuffer, Region, SendBuffer, SendBuffers,
 };

@@ -26,8 +26,14 @@ pub type Epoll = crate::proactor::Proactor<readiness::ReadinessDriver<readiness:
 #[cfg(windows)]
 pub type Iocp = crate::proactor::Proactor<iocp::IocpDriver>;
 
+/// kqueue (macOS, iOS and the BSDs).
+#[cfg(all(unix, any(not(target_os = "linux"), fastport_libkqueue)))]
+pub type Kqueue = crate::proactor::Proactor<readiness::ReadinessDriver<readiness::KqueueSelector>>;
+
 /// The backends that are compiled in for this system, best first: the order in which `auto` tries them.
-pub const COMPILED: &[Backend] = if cfg!(target_os = "linux") {
+pub const COMPILED: &[Backend] = if cfg!(fastport_libkqueue) {
+    &[Backend::IoUring, Backend::Epoll, Backend::Kqueue]
+} else if cfg!(target_os = "linux") {
     &[Backend::IoUring, Backend::Epoll]
 } else if cfg!(windows) {
     &[Backend::Rio, Backend::Iocp]
@@ -55,6 +61,8 @@ pub fn with_backend<V: Visitor>(backend: Backend, visitor: V) -> Result<V::Outpu
         Backend::IoUring => Ok(visitor.visit::<IoUring>()),
         #[cfg(target_os = "linux")]
         Backend::Epoll => Ok(visitor.visit::<Epoll>()),
+        #[cfg(all(unix, any(not(target_os = "linux"), fastport_libkqueue)))]
+        Backend::Kqueue => Ok(visitor.visit::<Kqueue>()),
         #[cfg(windows)]
         Backend::Iocp => Ok(visitor.visit::<Iocp>()),
         other => Err(Error::new(

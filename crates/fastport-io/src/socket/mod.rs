@@ -1,6 +1,8 @@
 //! Sockets and their options.
 
 mod options;
+#[cfg(unix)]
+pub(crate) mod unix;
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -5,11 +5,22 @@ use std::io::IoSlice;
 use std::net::SocketAddr;
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer};
 use socket2::Socket;
+
+use crate::socket::unix::{self, SEND_FLAGS};
 
 /// The result of a system call.
 pub(super) type CallResult<T> = Result<T, Errno>;
+
+/// Makes an attached socket fit for the calls below.
+pub(super) fn prepare(socket: &Socket) -> CallResult<()> {
+    match unix::raise_no_signal(socket) {
+        // Apple's systems take no options for a socket whose connection is gone, which the first transfer will tell.
+        Err(Errno::INVAL) => Ok(()),
+        result => result,
+    }
+}
 
 /// `recv(2)`. 0 for a buffer that is not empty is the end of the peer's data.
 #[inline]
@@ -20,22 +31,22 @@ pub(super) fn receive(socket: &Socket, buffer: &mut [u8]) -> CallResult<usize> {
 /// `send(2)`, or `sendmsg(2)` for two ranges. May take less than it is given; a dead peer is `EPIPE`, not a signal.
 #[inline]
 pub(super) fn send(socket: &Socket, first: &[u8], second: Option<&[u8]>) -> CallResult<usize> {
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     let Some(second) = second else {
-        return retry(|| rustix::net::send(socket, first, flags));
+        return retry(|| rustix::net::send(socket, first, SEND_FLAGS));
     };
     let ranges = [IoSlice::new(first), IoSlice::new(second)];
-    retry(|| rustix::net::sendmsg(socket, &ranges, &mut SendAncillaryBuffer::default(), flags))
+    retry(|| rustix::net::sendmsg(socket, &ranges, &mut SendAncillaryBuffer::default(), SEND_FLAGS))
 }
 
 /// `accept(2)` on a non-blocking listener. The connection is closed on exec, and blocking.
 pub(super) fn accept(listener: &Socket) -> CallResult<Socket> {
-    retry(|| listener.accept().map_err(errno).map(|(connection, _)| connection))
+    retry(|| unix::accept(listener))
 }
 
 /// True for errors of `accept(2)` that belong to the connection, which is gone, and not to the listener.
 ///
-/// Linux reports network errors of a waiting connection here and asks to treat them like `EAGAIN` (accept(2)).
+/// `ECONNABORTED` everywhere; Linux reports other network errors of a waiting connection here, too, and asks to treat
+/// them like `EAGAIN` (accept(2)).
 pub(super) const fn died_before_accept(error: Errno) -> bool {
     matches!(
         error,
@@ -76,7 +87,7 @@ pub(super) fn make_nonblocking(socket: &Socket) -> CallResult<bool> {
     if socket.nonblocking().map_err(errno)? {
         return Ok(false);
     }
-    socket.set_nonblocking(true).map_err(errno)?;
+    rustix::io::ioctl_fionbio(socket, true)?;
     Ok(true)
 }
 

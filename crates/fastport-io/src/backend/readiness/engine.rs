@@ -45,6 +45,8 @@ pub(crate) struct SocketState {
     write_blocked: bool,
     /// A receive that leaves room does not prove that the socket is empty; see [`Readiness::more_behind`].
     more_behind: bool,
+    /// An accept was tried, which shows whether the socket listens at all. kqueue is silent about one that does not.
+    accept_tried: bool,
     /// It stands in the ready list.
     listed: bool,
     mode: BlockingMode,
@@ -92,8 +94,15 @@ impl<S: Selector> Driver for ReadinessDriver<S> {
     }
 
     fn attach(&mut self, core: &mut Core<SocketState>, socket: SocketId) -> Result<()> {
-        let Some(entry) = core.socket(socket) else { return Err(Error::plain(ErrorCode::SocketNotRegistered)) };
-        self.selector.add(entry.socket.system().as_fd(), socket.to_bits())
+        let Some(entry) = core.socket_mut(socket) else { return Err(Error::plain(ErrorCode::SocketNotRegistered)) };
+        self.selector.add(entry.socket.system().as_fd(), socket.to_bits())?;
+        let prepared = calls::prepare(entry.socket.system()).and_then(|()| {
+            if S::NEEDS_NONBLOCKING { entry.state.make_nonblocking(entry.socket.system()) } else { Ok(()) }
+        });
+        prepared.map_err(|errno| {
+            self.selector.remove(entry.socket.system().as_fd());
+            error(errno)
+        })
     }
 
     fn detach(&mut self, core: &mut Core<SocketState>, socket: SocketId) {
@@ -109,7 +118,7 @@ impl<S: Selector> Driver for ReadinessDriver<S> {
     fn start(&mut self, core: &mut Core<SocketState>, op: OpId) {
         let Some((kind, socket)) = core.op(op).map(|op| (op.kind, op.socket)) else { return };
         match kind {
-            OpKind::Connect => Self::connect(core, op, socket),
+            OpKind::Connect => self.connect(core, op, socket),
             OpKind::Accept | OpKind::AcceptStream => self.start_accept(core, op, socket),
             OpKind::Send => self.write(core, socket),
             OpKind::Receive | OpKind::ReceiveStream => self.read(core, socket),
@@ -159,6 +168,9 @@ impl<S: Selector> ReadinessDriver<S> {
             let unblocked = readiness.writable && std::mem::take(&mut state.write_blocked);
             state.readable |= readiness.readable;
             state.more_behind |= readiness.more_behind;
+            if let Some(errno) = readiness.failure {
+                state.note_failure(errno);
+            }
             if readiness.readable || unblocked {
                 state.list(ready, socket);
             }
@@ -183,12 +195,12 @@ impl<S: Selector> ReadinessDriver<S> {
         }
         let Some(id) = core.writer(socket) else { return 0 };
         match core.op(id).map(|op| op.kind) {
-            Some(OpKind::Connect) => Self::finish_connect(core, id, socket),
+            Some(OpKind::Connect) => self.finish_connect(core, id, socket),
             _ => self.send(core, id, socket),
         }
     }
 
-    fn connect(core: &mut Core<SocketState>, id: OpId, socket: SocketId) -> usize {
+    fn connect(&mut self, core: &mut Core<SocketState>, id: OpId, socket: SocketId) -> usize {
         let Some(Work::Connect(address)) = core.op(id).map(|op| &op.work) else { return 0 };
         let address = **address;
         let Some(entry) = core.socket_mut(socket) else { return 0 };
@@ -196,29 +208,25 @@ impl<S: Selector> ReadinessDriver<S> {
         entry.state.readable = false;
         entry.state.more_behind = false;
         entry.state.failure = None;
-        let system = entry.socket.system();
-        let connected = entry.state.make_nonblocking(system).and_then(|()| calls::connect(system, &address));
+        let connected = entry
+            .state
+            .make_nonblocking(entry.socket.system())
+            .and_then(|()| calls::connect(entry.socket.system(), &address));
         match connected {
             Ok(true) => core.finish(id, Ok(0)),
-            Ok(false) => {
-                entry.state.write_blocked = true;
-                return 0;
-            }
+            Ok(false) => return self.await_room(core, id, socket),
             Err(errno) => core.finish(id, Err(error(errno))),
         }
         1
     }
 
     /// The socket became writable: the connect is decided.
-    fn finish_connect(core: &mut Core<SocketState>, id: OpId, socket: SocketId) -> usize {
+    fn finish_connect(&mut self, core: &mut Core<SocketState>, id: OpId, socket: SocketId) -> usize {
         let Some(entry) = core.socket_mut(socket) else { return 0 };
-        match calls::connected(entry.socket.system()) {
+        match entry.state.failure.map_or_else(|| calls::connected(entry.socket.system()), Err) {
             Ok(true) => core.finish(id, Ok(0)),
             Ok(false) if entry.state.more_behind => core.finish(id, Err(error(Errno::NOTCONN))),
-            Ok(false) => {
-                entry.state.write_blocked = true;
-                return 0;
-            }
+            Ok(false) => return self.await_room(core, id, socket),
             Err(errno) => core.finish(id, Err(error(errno))),
         }
         1
@@ -244,16 +252,23 @@ impl<S: Selector> ReadinessDriver<S> {
                 self.list(core, socket);
                 0
             }
-            Err(Errno::AGAIN) => {
-                entry.state.write_blocked = true;
-                0
-            }
+            Err(Errno::AGAIN) => self.await_room(core, id, socket),
             Err(errno) => {
                 entry.state.note_failure(errno);
                 core.finish(id, Err(error(errno)));
                 1
             }
         }
+    }
+
+    /// The operation goes on when the selector tells that there is room.
+    fn await_room(&mut self, core: &mut Core<SocketState>, id: OpId, socket: SocketId) -> usize {
+        let Some(entry) = core.socket_mut(socket) else { return 0 };
+        entry.state.write_blocked = true;
+        let Err(error) = self.selector.await_room(entry.socket.system().as_fd(), socket.to_bits()) else { return 0 };
+        entry.state.write_blocked = false;
+        core.finish(id, Err(error));
+        1
     }
 
     // The reading lane
@@ -316,6 +331,7 @@ impl<S: Selector> ReadinessDriver<S> {
             return 1;
         }
         // In a turn, not here: a listener under load must not outrun the room for completions.
+        entry.state.readable |= !std::mem::replace(&mut entry.state.accept_tried, true);
         if entry.state.readable {
             entry.state.list(&mut self.ready, socket);
         }

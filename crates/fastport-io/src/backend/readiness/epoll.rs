@@ -28,6 +28,7 @@ const WAKE_TOKEN: u64 = 0;
 
 impl Selector for EpollSelector {
     const BACKEND: Backend = Backend::Epoll;
+    const NEEDS_NONBLOCKING: bool = false;
 
     fn open(events: u32, notes: &mut Vec<String>) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
@@ -144,6 +145,8 @@ fn readiness(token: u64, flags: epoll::EventFlags) -> Readiness {
         readable: more_behind || flags.contains(Flags::IN),
         writable: broken || flags.contains(Flags::OUT),
         more_behind,
+        // It stays on the socket.
+        failure: None,
     }
 }
 
@@ -202,7 +205,8 @@ mod tests {
         let mut selector = selector();
         let (_client, server) = pair();
         selector.add(server.as_fd(), 7).unwrap();
-        assert_eq!(next(&mut selector), Readiness { token: 7, readable: false, writable: true, more_behind: false });
+        let writable = Readiness { token: 7, readable: false, writable: true, more_behind: false, failure: None };
+        assert_eq!(next(&mut selector), writable);
         assert!(silent(&mut selector));
     }
 
