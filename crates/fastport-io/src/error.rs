@@ -160,6 +160,12 @@ impl Error {
         self.code == ErrorCode::Cancelled
     }
 
+    /// True for an error of the system after which a connection transfers nothing more. A full system may recover, and a
+    /// direction that was shut down (`EPIPE`) says nothing about the other one.
+    pub(crate) fn ends_connection(&self) -> bool {
+        self.os_code != 0 && !self.is_cancelled() && !self.is_exhaustion() && !os::ONE_DIRECTION.contains(&self.os_code)
+    }
+
     /// True if the process or the system has no descriptors or memory left (`EMFILE`, `ENFILE`, `ENOMEM`, `ENOBUFS`
     /// and their Winsock kin): waiting helps, trying at once does not.
     pub fn is_exhaustion(&self) -> bool {
@@ -251,6 +257,7 @@ mod os {
     pub(super) const RESET: [i32; 0] = [];
     pub(super) const NO_BUFFERS: [i32; 1] = [Errno::NOBUFS.raw_os_error()];
     pub(super) const NOT_A_SOCKET: [i32; 2] = [Errno::BADF.raw_os_error(), Errno::NOTSOCK.raw_os_error()];
+    pub(super) const ONE_DIRECTION: [i32; 2] = [Errno::PIPE.raw_os_error(), Errno::NOTCONN.raw_os_error()];
     pub(super) const EXHAUSTED: [i32; 3] =
         [Errno::MFILE.raw_os_error(), Errno::NFILE.raw_os_error(), Errno::NOMEM.raw_os_error()];
 }
@@ -266,6 +273,8 @@ mod os {
     pub(super) const NO_BUFFERS: [i32; 1] = [10055];
     /// WSAEBADF, WSAEINVAL (an unregistered socket), WSAENOTSOCK, ERROR_INVALID_HANDLE.
     pub(super) const NOT_A_SOCKET: [i32; 4] = [10009, 10022, 10038, 6];
+    /// WSAESHUTDOWN, WSAENOTCONN.
+    pub(super) const ONE_DIRECTION: [i32; 2] = [10058, 10057];
     /// WSAEMFILE, ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY.
     pub(super) const EXHAUSTED: [i32; 3] = [10024, 8, 14];
 }

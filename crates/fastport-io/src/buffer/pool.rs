@@ -90,6 +90,8 @@ struct PoolInner {
     initial_slots: u32,
     /// One entry for each slot that may ever exist, so that slots never move; untouched entries cost no memory.
     slots: Box<[Slot]>,
+    /// Slots that may exist: all of `slots`, until the system refuses memory.
+    limit: Cell<u32>,
     existing: Cell<u32>,
     allocated: Cell<u32>,
     lent: Cell<u32>,
@@ -129,6 +131,7 @@ impl BufferPool {
             slot_bytes: config.slot_bytes,
             initial_slots: config.initial_slots,
             slots,
+            limit: Cell::new(config.max_slots),
             existing: Cell::new(0),
             allocated: Cell::new(0),
             lent: Cell::new(0),
@@ -158,12 +161,12 @@ impl BufferPool {
 
     /// True if [`BufferPool::acquire`] would succeed.
     pub fn has_free(&self) -> bool {
-        !self.inner.free.borrow().is_empty() || self.inner.existing.get() < self.inner.slots.len() as u32
+        !self.inner.free.borrow().is_empty() || self.inner.existing.get() < self.inner.limit.get()
     }
 
     /// Slots that nobody holds, the lent ones and those that the pool may still grow by included.
     pub(crate) fn available(&self) -> usize {
-        self.inner.slots.len() - self.inner.allocated.get() as usize
+        (self.inner.limit.get() - self.inner.allocated.get()) as usize
     }
 
     /// The counts.
@@ -172,7 +175,7 @@ impl BufferPool {
         PoolStats {
             slot_bytes: inner.slot_bytes,
             slots: inner.existing.get(),
-            max_slots: inner.slots.len() as u32,
+            max_slots: inner.limit.get(),
             allocated: inner.allocated.get(),
             free: inner.existing.get() - inner.allocated.get(),
             high_water: inner.high_water.get(),
@@ -239,10 +242,13 @@ impl PoolInner {
 
     #[cold]
     fn take_grown(&self) -> Option<u32> {
-        if self.existing.get() < self.slots.len() as u32 {
+        if self.existing.get() < self.limit.get() {
             match self.grow() {
                 Ok(()) => return self.free.borrow_mut().pop(),
-                Err(error) => tracing::warn!(%error, slots = self.existing.get(), "buffer pool cannot grow"),
+                Err(error) => {
+                    tracing::warn!(%error, slots = self.existing.get(), "buffer pool cannot grow, and stays as it is");
+                    self.limit.set(self.existing.get());
+                }
             }
         }
         let exhausted = self.exhausted.get() + 1;

@@ -31,6 +31,10 @@ pub(crate) struct SocketEntry<S> {
     lanes: [Lane; 2],
     /// The close operation, once it was asked for.
     closing: Option<OpId>,
+    /// The system's number of the error that ended the connection.
+    failure: Option<i32>,
+    /// Its sending side was shut down from here, so sends fail without meaning more.
+    pub(crate) write_ended: bool,
     /// The driver's own.
     pub(crate) state: S,
 }
@@ -63,6 +67,8 @@ pub(crate) struct Core<S> {
     pub(super) regions: Regions,
     pub(crate) pool: BufferPool,
     ready: VecDeque<Completion>,
+    /// How many of them are the last of their operation.
+    ready_finals: u64,
     /// Operations that came to the head of their lane.
     to_start: VecDeque<OpId>,
     /// Streams without a buffer, longest waiting first.
@@ -84,6 +90,7 @@ impl<S: Default> Core<S> {
             regions: Regions::new(),
             pool,
             ready: VecDeque::new(),
+            ready_finals: 0,
             to_start: VecDeque::new(),
             parked: VecDeque::new(),
             closable: VecDeque::new(),
@@ -194,7 +201,6 @@ impl<S: Default> Core<S> {
     fn deliver(&mut self, id: OpId, result: Result<u32>, payload: Payload) {
         let Some(op) = self.ops.get(id.0) else { return };
         debug_assert!(op.kind.is_stream(), "only streams complete more than once");
-        self.counters.completions += 1;
         self.ready.push_back(Completion { context: op.context, op: id, kind: op.kind, more: true, result, payload });
     }
 
@@ -251,10 +257,8 @@ impl<S: Default> Core<S> {
             self.counters.stale += 1;
             return;
         };
-        self.counters.completions += 1;
-        if let Err(error) = &result
-            && !error.is_cancelled()
-        {
+        let result = self.note_end_of_connection(&op, result);
+        if result.as_ref().is_err_and(|error| !error.is_cancelled()) {
             self.counters.errors += 1;
         }
         if !op.kind.is_stream() && op.kind != OpKind::Timeout {
@@ -272,7 +276,23 @@ impl<S: Default> Core<S> {
         if !matches!(op.kind, OpKind::Timeout | OpKind::Close) {
             self.leave_lane(op.socket, op.kind, id.0.index, op.next);
         }
+        self.ready_finals += 1;
         self.ready.push_back(Completion { context: op.context, op: id, kind: op.kind, more: false, result, payload });
+    }
+
+    /// A system tells an error that ended a connection once, to whichever direction asks first; after that a receive
+    /// returns 0, which would look like the end of the peer's data. So the error is kept, and told again instead.
+    fn note_end_of_connection(&mut self, op: &Op, result: Result<u32>) -> Result<u32> {
+        let moves_data = matches!(op.kind, OpKind::Send | OpKind::Receive | OpKind::ReceiveStream);
+        let Some(entry) = self.sockets.get_mut(op.socket.0).filter(|_| moves_data) else { return result };
+        match &result {
+            Err(error) if error.ends_connection() && entry.failure.is_none() => {
+                entry.failure = Some(error.os_code());
+                result
+            }
+            Ok(0) => entry.failure.map_or(result, |os_code| Err(Error::from_os(os_code))),
+            _ => result,
+        }
     }
 
     // For the proactor: submitting
@@ -432,7 +452,14 @@ impl<S: Default> Core<S> {
     }
 
     pub(super) fn add_socket(&mut self, socket: Socket) -> SocketId {
-        let entry = SocketEntry { socket, lanes: [Lane::default(); 2], closing: None, state: S::default() };
+        let entry = SocketEntry {
+            socket,
+            lanes: [Lane::default(); 2],
+            closing: None,
+            failure: None,
+            write_ended: false,
+            state: S::default(),
+        };
         let key = self.sockets.insert(entry);
         SocketId(key.expect("the slab has room for more sockets than a process can have descriptors"))
     }
@@ -526,21 +553,26 @@ impl<S: Default> Core<S> {
     }
 
     pub(super) fn take_ready(&mut self) -> Option<Completion> {
-        self.ready.pop_front()
+        let completion = self.ready.pop_front()?;
+        if !completion.more {
+            self.ready_finals -= 1;
+        }
+        Some(completion)
     }
 
     pub(super) fn count_batch(&mut self, completions: u64) {
         self.counters.batches += 1;
+        self.counters.completions += completions;
         self.counters.max_batch = self.counters.max_batch.max(completions);
     }
 
     pub(super) fn stats(&self) -> ProviderStats {
         let counters = &self.counters;
-        let delivered = counters.completions - self.ready.len() as u64;
+        let batches = counters.batches.max(1) as f64;
         ProviderStats {
             requests: counters.requests,
             completions: counters.completions,
-            pending: self.ops.len() as u64,
+            pending: self.ops.len() as u64 + self.ready_finals,
             errors: counters.errors,
             stale_completions: counters.stale,
             active_sockets: self.sockets.len() as u64,
@@ -549,7 +581,7 @@ impl<S: Default> Core<S> {
             mean_latency: self.latency.mean(),
             p99_latency: self.latency.percentile(0.99),
             batches: counters.batches,
-            mean_batch: if counters.batches == 0 { 0.0 } else { delivered as f64 / counters.batches as f64 },
+            mean_batch: counters.completions as f64 / batches,
             max_batch: counters.max_batch,
             buffer_waits: counters.buffer_waits,
         }

@@ -19,7 +19,9 @@ impl Deadlines {
     }
 
     pub(super) fn add(&mut self, op: OpId, deadline: Instant) {
-        let deadline_ns = deadline.saturating_duration_since(self.epoch).as_nanos() as u64;
+        // What lies beyond 584 years waits for ever.
+        let since_epoch = deadline.saturating_duration_since(self.epoch);
+        let deadline_ns = u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX);
         self.made += 1;
         self.heap.push(Reverse((deadline_ns, self.made, op.to_bits())));
     }

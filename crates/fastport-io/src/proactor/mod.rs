@@ -206,7 +206,11 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
     }
 
     fn shut_down_socket(&mut self, socket: SocketId, direction: Direction) -> Result<()> {
-        self.core.open_socket(socket)?.socket.shutdown(direction).map_err(Error::from)
+        self.core.open_socket(socket)?.socket.shutdown(direction)?;
+        if let Some(entry) = self.core.socket_mut(socket) {
+            entry.write_ended |= direction != Direction::Read;
+        }
+        Ok(())
     }
 
     fn close(&mut self, socket: SocketId, mode: CloseMode, context: u64) -> Result<OpId> {
@@ -311,7 +315,8 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
                 (Some(first), Some(second)) => Some(first.min(second)),
                 (first, second) => first.or(second),
             };
-            let wait = if ready > 0 || timeout == Some(Duration::ZERO) {
+            // No sleep while streams stand in line and there are buffers: those that were let go on may have no data.
+            let wait = if ready > 0 || timeout == Some(Duration::ZERO) || self.core.resumable() > 0 {
                 Some(Duration::ZERO)
             } else {
                 until.map(|until| until.saturating_duration_since(self.driver.now()))

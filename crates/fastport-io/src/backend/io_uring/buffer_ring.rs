@@ -27,6 +27,8 @@ pub(super) struct BufferRing {
     published: u16,
     /// Slots in the ring, or filled with a completion that was not seen yet.
     lent: u32,
+    /// A stream found the ring empty since it was refilled last.
+    starved: bool,
     pool: BufferPool,
 }
 
@@ -47,16 +49,18 @@ impl BufferRing {
             tail: 0,
             published: 0,
             lent: 0,
+            starved: false,
             pool: pool.clone(),
         };
-        ring.refill(false);
+        ring.refill();
         Ok(ring)
     }
 
-    /// Lends all free slots to the kernel. With `may_grow` the pool makes more if there are none at all.
-    pub(super) fn refill(&mut self, may_grow: bool) {
+    /// Lends all free slots to the kernel. If a stream found none, and there are none now, the pool makes more.
+    pub(super) fn refill(&mut self) {
+        let starved = std::mem::take(&mut self.starved);
         while self.lent <= u32::from(self.mask) {
-            let Some((slot, start)) = self.pool.lend(may_grow && self.lent == 0) else { break };
+            let Some((slot, start)) = self.pool.lend(starved && self.lent == 0) else { break };
             // SAFETY: the index is masked to the ring, and the kernel reads an entry only after the tail that covers it
             // was published.
             let entry = unsafe { &mut *self.entries.as_ptr().add(usize::from(self.tail & self.mask)) };
@@ -72,6 +76,11 @@ impl BufferRing {
             let tail = unsafe { &*BufRingEntry::tail(self.entries.as_ptr()).cast::<AtomicU16>() };
             tail.store(self.tail, Ordering::Release);
         }
+    }
+
+    /// A stream found no slot.
+    pub(super) fn note_starved(&mut self) {
+        self.starved = true;
     }
 
     /// The kernel filled a slot.

@@ -92,7 +92,8 @@ impl IoUringDriver {
             if entry.more() {
                 return;
             }
-            return self.go_on(core, id);
+            // Others wait for a buffer longer than this one.
+            return if core.has_parked() { core.park(id) } else { self.go_on(core, id) };
         }
         if let (Some(buffers), Some(slot)) = (&mut self.buffers, slot) {
             buffers.put_back(slot);
@@ -100,7 +101,12 @@ impl IoUringDriver {
         core.take_stream_buffer(id);
         match entry.errno() {
             None => core.finish(id, Ok(0)),
-            Some(Errno::NOBUFS) => core.park(id),
+            Some(Errno::NOBUFS) => {
+                if let Some(buffers) = &mut self.buffers {
+                    buffers.note_starved();
+                }
+                core.park(id);
+            }
             Some(Errno::INTR) => self.go_on(core, id),
             Some(Errno::AGAIN) => self.wait_until_ready(core, id, libc::POLLIN),
             Some(errno) => Self::fail(core, id, errno.raw_os_error()),
@@ -143,12 +149,14 @@ impl IoUringDriver {
 
     fn on_send(&mut self, core: &mut Core<SocketState>, id: OpId, entry: Entry) {
         // A zero-copy send reports twice: its result (with more to come), then that the bytes are free again.
+        let Some(op) = core.op_mut(id) else { return };
         let result = if cqueue::notif(entry.flags) {
-            let Some(op) = core.op_mut(id) else { return };
             std::mem::replace(&mut op.note, NOTE_NONE)
         } else if entry.more() {
-            if let Some(op) = core.op_mut(id) {
-                op.note = entry.result;
+            op.note = entry.result;
+            if op.cancelled {
+                let socket = op.socket;
+                Self::discard_unsent(core, socket);
             }
             return;
         } else {
@@ -163,8 +171,18 @@ impl IoUringDriver {
         match Errno::from_raw_os_error(-result) {
             Errno::INTR => self.go_on(core, id),
             Errno::AGAIN => self.wait_until_ready(core, id, libc::POLLOUT),
-            errno => Self::fail(core, id, errno.raw_os_error()),
+            errno => Self::fail(core, id, Self::send_error(core, id, errno).raw_os_error()),
         }
+    }
+
+    /// The kernel keeps an error to itself that comes after a part of the bytes was sent; asked again, it only says that
+    /// the pipe is broken. If it was not broken from here, the peer has reset the connection.
+    fn send_error(core: &Core<SocketState>, id: OpId, errno: Errno) -> Errno {
+        let reset = errno == Errno::PIPE
+            && core
+                .op(id)
+                .is_some_and(|op| op.progress > 0 && core.socket(op.socket).is_some_and(|entry| !entry.write_ended));
+        if reset { Errno::CONNRESET } else { errno }
     }
 
     fn on_connect(&mut self, core: &mut Core<SocketState>, id: OpId, entry: Entry) {

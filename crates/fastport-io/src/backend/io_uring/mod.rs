@@ -162,7 +162,7 @@ impl Driver for IoUringDriver {
             .with(Feature::Batching)
             .with_if(self.rungs.fixed_buffers, Feature::BufferRegistration)
             .with_if(self.rungs.fixed_files, Feature::FixedFileSet)
-            .with_if(self.rungs.zero_copy_send, Feature::ZeroCopySend)
+            .with_if(self.zero_copy_send_bytes < u32::MAX, Feature::ZeroCopySend)
             .with_if(self.rungs.multishot_accept, Feature::MultishotAccept)
             .with_if(self.rungs.multishot_receive, Feature::MultishotReceive)
             .with_if(self.rungs.buffer_ring, Feature::BufferRing)
@@ -218,12 +218,17 @@ impl Driver for IoUringDriver {
 
     fn cancel(&mut self, core: &mut Core<SocketState>, op: OpId) {
         let Some(entry) = core.op(op) else { return };
-        let target = if entry.note == NOTE_READINESS { Tag::Readiness(op) } else { Tag::Op(op) };
+        let target = match entry.note {
+            NOTE_NONE => Tag::Op(op),
+            NOTE_READINESS => Tag::Readiness(op),
+            // The request is done, its bytes are not: nothing is left to cancel but their transmission.
+            _ => return Self::discard_unsent(core, entry.socket),
+        };
         self.queue.push(opcode::AsyncCancel::new(target.bits()).build().user_data(Tag::Ignored.bits()));
     }
 
-    fn flush(&mut self, core: &mut Core<SocketState>) -> Result<usize> {
-        self.refill(core);
+    fn flush(&mut self, _core: &mut Core<SocketState>) -> Result<usize> {
+        self.refill();
         if self.queue.waiting() == 0 {
             return Ok(0);
         }
@@ -231,7 +236,7 @@ impl Driver for IoUringDriver {
     }
 
     fn poll(&mut self, core: &mut Core<SocketState>, wait: Option<Duration>, room: usize) -> Result<bool> {
-        self.refill(core);
+        self.refill();
         let ring = self.queue.ring();
         if !ring.completion().is_empty() {
             // There is work already: hand over what is queued, and look.
@@ -286,9 +291,9 @@ impl Driver for IoUringDriver {
 
 impl IoUringDriver {
     /// Lends free pool slots to the kernel's buffer ring.
-    fn refill(&mut self, core: &Core<SocketState>) {
+    fn refill(&mut self) {
         if let Some(buffers) = &mut self.buffers {
-            buffers.refill(core.has_parked());
+            buffers.refill();
         }
     }
 
@@ -332,7 +337,8 @@ impl IoUringDriver {
     }
 
     fn submit_receive_stream(&mut self, core: &mut Core<SocketState>, id: OpId, descriptor: Descriptor) {
-        let entry = if self.rungs.multishot_receive {
+        // While others wait for buffers a stream takes one at a time; a multishot request would take all there are.
+        let entry = if self.rungs.multishot_receive && !core.has_parked() {
             entry!(descriptor, |fd| opcode::RecvMulti::new(fd, buffer_ring::GROUP).build())
         } else if self.rungs.buffer_ring {
             entry!(descriptor, |fd| {
@@ -408,6 +414,21 @@ impl IoUringDriver {
         let socket = op.socket;
         let descriptor = Self::descriptor(core, socket);
         self.submit_receive(core, id, descriptor);
+    }
+
+    /// Makes the system let go of the bytes of a cancelled zero-copy send, which it would otherwise use until the peer
+    /// has read them. The connection is reset by it: a send that was cancelled midway has broken the stream anyway.
+    fn discard_unsent(core: &Core<SocketState>, socket: SocketId) {
+        let Some(entry) = core.socket(socket) else { return };
+        let nowhere = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+        // SAFETY: the descriptor is open, and the address is as long as said; connect(2) describes AF_UNSPEC as the way
+        // to dissolve a connection.
+        let result = unsafe {
+            libc::connect(entry.socket.as_raw_fd(), &raw const nowhere, size_of::<libc::sockaddr>() as libc::socklen_t)
+        };
+        if result != 0 {
+            tracing::debug!(error = %std::io::Error::last_os_error(), "cannot dissolve a connection");
+        }
     }
 
     fn fail(core: &mut Core<SocketState>, id: OpId, os_code: i32) {
