@@ -28,7 +28,7 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:6628";
 pub(crate) struct CommandLine {
     /// What to log on standard error: a level, or targets with levels ('warn,fastport=debug').
     /// [default: info for 'server', warn for the others]
-    #[arg(long, value_name = "FILTER", env = "FASTPORT_LOG", global = true)]
+    #[arg(long, value_name = "FILTER", env = "FASTPORT_LOG", global = true, display_order = 100)]
     pub(crate) log: Option<String>,
 
     #[command(subcommand)]

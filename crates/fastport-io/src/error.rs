@@ -131,6 +131,7 @@ impl Error {
     pub fn during(mut self, what: impl fmt::Display) -> Self {
         let detail = match self.detail.take() {
             Some(detail) => format!("{what}: {detail}"),
+            None if self.os_code == 0 => format!("{what}: {}", self.code.describe()),
             None => what.to_string(),
         };
         self.detail = Some(detail.into());
@@ -175,11 +176,12 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.os_code == 0 {
+            // A sentence of this crate's own says more than its code.
+            return f.write_str(self.detail.as_deref().unwrap_or(self.code.describe()));
+        }
         if let Some(detail) = &self.detail {
             write!(f, "{detail}: ")?;
-        }
-        if self.os_code == 0 {
-            return f.write_str(self.code.describe());
         }
         if self.code != ErrorCode::Os {
             write!(f, "{}, ", self.code.describe())?;
@@ -312,6 +314,14 @@ mod tests {
             assert_eq!(error.code(), code);
             assert_eq!(error.os_code(), errno.raw_os_error());
         }
+    }
+
+    #[test]
+    fn messages_say_everything_once() {
+        assert_eq!(Error::plain(ErrorCode::Timeout).to_string(), "time limit ran out");
+        assert_eq!(Error::plain(ErrorCode::Timeout).during("connect").to_string(), "connect: time limit ran out");
+        let explained = Error::new(ErrorCode::InvalidArgument, "queue depth 31 is outside 32 ..= 4096");
+        assert_eq!(explained.during("worker 0").to_string(), "worker 0: queue depth 31 is outside 32 ..= 4096");
     }
 
     #[cfg(unix)]
