@@ -106,20 +106,25 @@ pub(crate) fn a_flood_of_completions_overflows_nothing<P: AsyncIoProvider>(confi
     const PAIRS: usize = 400;
     let config = ProviderConfig { queue_depth: 32, ..config.clone() };
     let mut rig = Rig::<P>::open(&config);
-    let pairs = rig.pairs(PAIRS);
-    let streams: Vec<_> = pairs.iter().map(|&(_, server)| rig.receive_stream(server)).collect();
-    rig.turn();
+    let listener = rig.listen();
+    let accepting = rig.accept_stream(listener.id);
     // A second provider sends, so that the first one does not collect meanwhile.
     let mut sender = Rig::<P>::open(&config);
-    let mut moved = Vec::new();
-    for &(client, _) in &pairs {
-        let socket = rig.provider.detach(client).unwrap();
-        moved.push(sender.attach(socket));
+    let (mut clients, mut streams) = (Vec::new(), Vec::new());
+    for _ in 0..PAIRS {
+        let client = sender.socket_for(&listener.address);
+        let connect = sender.connect(client, &listener.address);
+        sender.final_of(connect).result.expect("the listener's queue takes it");
+        let server = rig.step_of(accepting).into_socket();
+        let server = rig.attach(server);
+        streams.push(rig.receive_stream(server));
+        clients.push(client);
     }
-    for &client in &moved {
+    rig.turn();
+    for &client in &clients {
         sender.send_now(client, b"flood");
     }
-    for &client in &moved {
+    for &client in &clients {
         sender.close_now(client);
     }
     for stream in streams {

@@ -82,3 +82,13 @@ pub(crate) fn raise_descriptor_limit() -> u64 {
     setrlimit(Resource::Nofile, raised).expect("the soft limit may be raised to the hard one");
     limit.maximum.unwrap_or(u64::MAX)
 }
+
+/// True under Wine, which differs from Windows in a few things that tests have to know.
+#[cfg(windows)]
+pub(crate) fn is_wine() -> bool {
+    use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleA, GetProcAddress};
+    // SAFETY: both names are C strings, and every process has that library loaded.
+    let marker =
+        unsafe { GetProcAddress(GetModuleHandleA(c"ntdll.dll".as_ptr().cast()), c"wine_get_version".as_ptr().cast()) };
+    marker.is_some()
+}

@@ -48,9 +48,9 @@ fn all_are_served_from_eight_buffers<P: AsyncIoProvider>(config: &ProviderConfig
             let Payload::Lease(lease) = completion.payload else { panic!("a stream delivers leases") };
             held.push(lease);
         }
-        let stats = rig.provider.receive_pool().stats();
-        assert_eq!(stats.allocated as usize, held.len());
-        assert!(stats.allocated <= 8);
+        // Where a buffer is filled before its completion is seen, more may be on their way.
+        let allocated = rig.provider.receive_pool().stats().allocated as usize;
+        assert!((held.len()..=8).contains(&allocated), "{allocated} buffers in use, {} of them held", held.len());
         if held.len() == 8 || missing < 8 * MESSAGE {
             held.clear();
         }

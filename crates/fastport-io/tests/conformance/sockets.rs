@@ -27,6 +27,11 @@ pub(crate) fn a_detached_socket_is_an_ordinary_one<P: AsyncIoProvider>(config: &
 }
 
 pub(crate) fn a_socket_can_move_to_another_provider<P: AsyncIoProvider>(config: &ProviderConfig) {
+    #[cfg(windows)]
+    if crate::harness::is_wine() {
+        eprintln!("passed over: Wine keeps a socket at its first completion port, which Windows 8.1 does not");
+        return;
+    }
     let mut rig = Rig::<P>::open(config);
     let mut other = Rig::<P>::open(config);
     let (client, server) = rig.pair();

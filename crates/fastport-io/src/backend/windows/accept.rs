@@ -4,7 +4,7 @@ use std::os::windows::io::AsRawSocket;
 
 use socket2::Domain;
 use windows_sys::Win32::Networking::WinSock::{
-    SO_ACCEPTCONN, SO_UPDATE_ACCEPT_CONTEXT, SOCKET, SOL_SOCKET, WSA_IO_PENDING, getsockopt, setsockopt,
+    SO_ACCEPTCONN, SO_UPDATE_ACCEPT_CONTEXT, SOCKET, SOL_SOCKET, WSA_IO_PENDING, WSAENOTCONN, getsockopt, setsockopt,
 };
 
 use super::blocks::{AcceptAddresses, Place};
@@ -198,6 +198,7 @@ fn inherit(accepted: &Socket, listener: &Socket) -> Result<()> {
     if result == 0 { Ok(()) } else { Err(Error::from_os(last_error())) }
 }
 
+/// WSAENOTCONN is what Wine says of a connection that is gone.
 fn is_lost_connection(error: &Error) -> bool {
-    matches!(error.code(), ErrorCode::ConnectionReset | ErrorCode::ConnectionTimeout)
+    matches!(error.code(), ErrorCode::ConnectionReset | ErrorCode::ConnectionTimeout) || error.os_code() == WSAENOTCONN
 }
