@@ -269,16 +269,16 @@ mod os {
 mod os {
     /// ERROR_OPERATION_ABORTED.
     pub(super) const CANCELLED: i32 = 995;
-    /// ERROR_NETNAME_DELETED, WSAENETRESET, WSAESHUTDOWN.
-    pub(super) const RESET: [i32; 3] = [64, 10052, 10058];
+    /// ERROR_NETNAME_DELETED, ERROR_CONNECTION_ABORTED, WSAENETRESET, WSAESHUTDOWN.
+    pub(super) const RESET: [i32; 4] = [64, 1236, 10052, 10058];
     /// WSAENOBUFS.
     pub(super) const NO_BUFFERS: [i32; 1] = [10055];
     /// WSAEBADF, WSAEINVAL (an unregistered socket), WSAENOTSOCK, ERROR_INVALID_HANDLE.
     pub(super) const NOT_A_SOCKET: [i32; 4] = [10009, 10022, 10038, 6];
     /// WSAESHUTDOWN, WSAENOTCONN.
     pub(super) const ONE_DIRECTION: [i32; 2] = [10058, 10057];
-    /// WSAEMFILE, ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY.
-    pub(super) const EXHAUSTED: [i32; 3] = [10024, 8, 14];
+    /// WSAEMFILE, ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY, ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_QUOTA.
+    pub(super) const EXHAUSTED: [i32; 5] = [10024, 8, 14, 1450, 1816];
 }
 
 #[cfg(test)]
@@ -330,5 +330,31 @@ mod tests {
         let error = Error::from_os(rustix::io::Errno::ACCESS.raw_os_error());
         assert_eq!(error.code(), ErrorCode::Os);
         assert_eq!(error.number(), rustix::io::Errno::ACCESS.raw_os_error());
+    }
+    #[cfg(windows)]
+    #[test]
+    fn system_codes_map_to_their_cause_and_keep_their_number() {
+        use windows_sys::Win32::Foundation as win32;
+        use windows_sys::Win32::Networking::WinSock as winsock;
+        for (number, code) in [
+            (winsock::WSAECONNREFUSED, ErrorCode::ConnectionRefused),
+            (winsock::WSAECONNRESET, ErrorCode::ConnectionReset),
+            (winsock::WSAECONNABORTED, ErrorCode::ConnectionReset),
+            (winsock::WSAESHUTDOWN, ErrorCode::ConnectionReset),
+            (win32::ERROR_NETNAME_DELETED as i32, ErrorCode::ConnectionReset),
+            (win32::ERROR_CONNECTION_ABORTED as i32, ErrorCode::ConnectionReset),
+            (winsock::WSAETIMEDOUT, ErrorCode::ConnectionTimeout),
+            (win32::ERROR_SEM_TIMEOUT as i32, ErrorCode::ConnectionTimeout),
+            (winsock::WSAENOBUFS, ErrorCode::BufferTooSmall),
+            (winsock::WSAENOTSOCK, ErrorCode::SocketNotRegistered),
+            (winsock::WSAEMFILE, ErrorCode::NoResources),
+            (win32::ERROR_NO_SYSTEM_RESOURCES as i32, ErrorCode::NoResources),
+            (win32::ERROR_OPERATION_ABORTED as i32, ErrorCode::Cancelled),
+            (winsock::WSAEACCES, ErrorCode::Os),
+        ] {
+            let error = Error::from_os(number);
+            assert_eq!(error.code(), code, "{number}");
+            assert_eq!(error.os_code(), number);
+        }
     }
 }

@@ -31,7 +31,8 @@ pub struct KeepAlive {
     pub idle: Duration,
     /// Time between probes (`TCP_KEEPINTVL`).
     pub interval: Duration,
-    /// Unanswered probes before the connection counts as dead (`TCP_KEEPCNT`).
+    /// Unanswered probes before the connection counts as dead (`TCP_KEEPCNT`). Always 10 on Windows before 10, version
+    /// 1703, and under Wine.
     pub probes: u32,
 }
 
