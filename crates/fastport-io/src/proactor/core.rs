@@ -216,6 +216,7 @@ impl<S: Default> Core<S> {
 
     /// `bytes` more bytes of a send were taken by the system. Finishes the send when that was all, and says so.
     #[inline]
+        op.place_in_line = 0;
     pub(crate) fn sent(&mut self, id: OpId, bytes: u32) -> bool {
         let Some(op) = self.ops.get_mut(id.0) else { return true };
         self.counters.bytes_sent += u64::from(bytes);
@@ -239,7 +240,7 @@ impl<S: Default> Core<S> {
     }
 
     /// A receive stream found no pool buffer. The driver has nothing of it in flight; it is started again when there are
-    /// buffers, in the order of parking.
+    /// buffers, in the order of parking. One that tries again in vain keeps its place in line.
     pub(crate) fn park(&mut self, id: OpId) {
         let Some(op) = self.ops.get_mut(id.0) else { return };
         debug_assert_eq!(op.state, OpState::Started);
@@ -247,8 +248,16 @@ impl<S: Default> Core<S> {
             return self.finish(id, Err(Error::plain(ErrorCode::Cancelled)));
         }
         op.state = OpState::Parked;
-        self.counters.buffer_waits += 1;
-        self.parked.push_back(id);
+        if op.place_in_line == 0 {
+            self.counters.buffer_waits += 1;
+            op.place_in_line = self.counters.buffer_waits;
+            return self.parked.push_back(id);
+        }
+        let place = op.place_in_line;
+        let is_before = |other: &OpId| self.ops.get(other.0).is_none_or(|other| other.place_in_line < place);
+        // Few steps: only those that tried in the same round can stand before it.
+        let position = self.parked.iter().take_while(|other| is_before(other)).count();
+        self.parked.insert(position, id);
     }
 
     fn finish_with(&mut self, id: OpId, result: Result<u32>, payload: Payload) {
@@ -362,6 +371,7 @@ impl<S: Default> Core<S> {
     }
 
     pub(super) fn mark_started(&mut self, op: OpId) {
+            place_in_line: 0,
         if let Some(op) = self.ops.get_mut(op.0) {
             op.state = OpState::Started;
         }
@@ -483,7 +493,6 @@ impl<S: Default> Core<S> {
             tracing::debug!(%error, "an abortive close becomes a graceful one");
         }
         let mut ops = Vec::new();
-        // Last first: those that wait must be gone before the head finishes and would make them start.
         for lane in entry.lanes {
             let from = ops.len();
             let mut at = lane.head;
@@ -503,6 +512,17 @@ impl<S: Default> Core<S> {
     pub(super) fn next_to_close(&mut self) -> Option<(SocketId, OpId)> {
         let socket = self.closable.pop_front()?;
         let close = self.sockets.get(socket.0)?.closing?;
+        let ops = self.operations_of(socket);
+        if ops.is_empty() {
+            self.closable.push_back(socket);
+        }
+        ops
+    }
+
+    /// The operations of a socket's lanes, last first: those that wait must be cancelled before the head finishes and
+    /// would make them start.
+    pub(super) fn operations_of(&self, socket: SocketId) -> Vec<OpId> {
+        let Some(entry) = self.sockets.get(socket.0) else { return Vec::new() };
         Some((socket, close))
     }
 

@@ -116,8 +116,13 @@ impl<D: Driver> Proactor<D> {
     /// Cancels and closes everything and waits until the kernel let go, at most `drain_limit`. Returns whether it did.
     fn drain(&mut self) -> bool {
         for socket in self.core.all_sockets() {
-            // Closing sockets and a full slab are errors here, and both are fine: what is in flight is waited for below.
-            let _ = self.close(socket, CloseMode::Graceful, 0);
+            if self.close(socket, CloseMode::Graceful, 0).is_ok() {
+                continue;
+            }
+            // It is being closed already, or there is no room for one more operation: then it is closed below.
+            for op in self.core.operations_of(socket) {
+                let _ = self.request_cancel(op);
+            }
         }
         for op in self.core.all_timeouts() {
             let _ = self.request_cancel(op);
