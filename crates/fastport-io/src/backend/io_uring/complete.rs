@@ -1,6 +1,6 @@
 //! Completion entries, and what each means for its operation.
 
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 
 use ::io_uring::cqueue;
 use rustix::io::Errno;
@@ -55,6 +55,9 @@ impl IoUringDriver {
 
     #[inline]
     fn on_op(&mut self, core: &mut Core<SocketState>, id: OpId, entry: Entry) {
+        if cqueue::notif(entry.flags) && self.lingering.remove(&id).is_some() {
+            return;
+        }
         let Some(op) = core.op_from_kernel(id) else { return self.on_stale(entry) };
         match op.kind {
             OpKind::ReceiveStream => self.on_receive_stream(core, id, entry),
@@ -100,6 +103,7 @@ impl IoUringDriver {
         }
         core.take_stream_buffer(id);
         match entry.errno() {
+            None if Self::was_reset(core, id) => Self::fail(core, id, libc::ECONNRESET),
             None => core.finish(id, Ok(0)),
             Some(Errno::NOBUFS) => {
                 if let Some(buffers) = &mut self.buffers {
@@ -148,20 +152,7 @@ impl IoUringDriver {
     }
 
     fn on_send(&mut self, core: &mut Core<SocketState>, id: OpId, entry: Entry) {
-        // A zero-copy send reports twice: its result (with more to come), then that the bytes are free again.
-        let Some(op) = core.op_mut(id) else { return };
-        let result = if cqueue::notif(entry.flags) {
-            std::mem::replace(&mut op.note, NOTE_NONE)
-        } else if entry.more() {
-            op.note = entry.result;
-            if op.cancelled {
-                let socket = op.socket;
-                Self::discard_unsent(core, socket);
-            }
-            return;
-        } else {
-            entry.result
-        };
+        let Some(result) = self.result_of_send(core, id, entry) else { return };
         if result >= 0 {
             if !core.sent(id, result as u32) {
                 self.go_on(core, id);
@@ -175,6 +166,34 @@ impl IoUringDriver {
         }
     }
 
+    /// The result of a send, once the operation may be finished. A zero-copy send reports twice: its result (with more to
+    /// come), then that its bytes are free again, which is when the peer has taken them. Bytes that FastPort owns need not
+    /// hold up the operation; a region is the caller's as soon as the operation is finished, so that one waits.
+    fn result_of_send(&mut self, core: &mut Core<SocketState>, id: OpId, entry: Entry) -> Option<i32> {
+        let op = core.op_mut(id)?;
+        if cqueue::notif(entry.flags) {
+            return Some(std::mem::replace(&mut op.note, NOTE_NONE));
+        }
+        if !entry.more() {
+            return Some(entry.result);
+        }
+        let (cancelled, socket) = (op.cancelled, op.socket);
+        let is_whole = entry.result >= 0 && core.sends_rest(id, entry.result as u32);
+        if (is_whole || cancelled || entry.result < 0)
+            && let Some(buffers) = core.take_send_buffers(id)
+        {
+            self.lingering.insert(id, buffers);
+            return Some(entry.result);
+        }
+        if let Some(op) = core.op_mut(id) {
+            op.note = entry.result;
+        }
+        if cancelled {
+            Self::discard_unsent(core, socket);
+        }
+        None
+    }
+
     /// The kernel keeps an error to itself that comes after a part of the bytes was sent; asked again, it only says that
     /// the pipe is broken. If it was not broken from here, the peer has reset the connection.
     fn send_error(core: &Core<SocketState>, id: OpId, errno: Errno) -> Errno {
@@ -183,6 +202,35 @@ impl IoUringDriver {
                 .op(id)
                 .is_some_and(|op| op.progress > 0 && core.socket(op.socket).is_some_and(|entry| !entry.write_ended));
         if reset { Errno::CONNRESET } else { errno }
+    }
+
+    /// Tells a reset from the end of the peer's data when a receive brought 0 bytes. A send may have met the reset and not
+    /// told yet (see [`Self::send_error`]). But a connection whose peer has ended its data stays open until this side
+    /// ends its own.
+    fn was_reset(core: &Core<SocketState>, id: OpId) -> bool {
+        let Some(entry) = core.op(id).and_then(|op| core.socket(op.socket)) else { return false };
+        if entry.write_ended {
+            return false;
+        }
+        // `tcpi_state` is the first byte of `struct tcp_info` (tcp(7)).
+        let mut state = 0u8;
+        let mut bytes: libc::socklen_t = 1;
+        // SAFETY: the descriptor is open, and the kernel writes no more than the one byte that it is offered.
+        let result = unsafe {
+            let state = (&raw mut state).cast();
+            libc::getsockopt(entry.socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, state, &raw mut bytes)
+        };
+        result == 0 && state == TCP_CLOSE
+    }
+
+    /// True if a receive of 0 bytes is not the end of the peer's data. A reset is told once; if a send of ours in flight
+    /// has heard of it first, and kept it to itself (see `send_error`), only the state of the connection shows it.
+    fn hides_reset(core: &Core<SocketState>, id: OpId) -> bool {
+        let Some(socket) = core.op(id).map(|op| op.socket) else { return false };
+        if core.writer(socket).is_none() {
+            return false;
+        }
+        core.socket(socket).is_some_and(|entry| !entry.write_ended && is_dead(entry.socket.as_raw_fd()))
     }
 
     fn on_connect(&mut self, core: &mut Core<SocketState>, id: OpId, entry: Entry) {
@@ -203,6 +251,7 @@ impl IoUringDriver {
 
     fn on_receive(&mut self, core: &mut Core<SocketState>, id: OpId, entry: Entry) {
         match entry.errno() {
+            None if entry.result == 0 && Self::was_reset(core, id) => Self::fail(core, id, libc::ECONNRESET),
             None => core.received(id, entry.result as u32),
             Some(Errno::INTR) => self.go_on(core, id),
             Some(Errno::AGAIN) => self.wait_until_ready(core, id, libc::POLLIN),
@@ -234,4 +283,26 @@ impl IoUringDriver {
             Some(errno) => Self::fail(core, id, errno.raw_os_error()),
         }
     }
+}
+
+/// The state of a TCP socket without a connection (`enum` in netinet/tcp.h).
+const TCP_CLOSE: u8 = 7;
+
+/// True if the connection has no state any more: reset, as neither side has shut it down in order.
+fn is_dead(descriptor: RawFd) -> bool {
+    /// `TCP_CLOSE` of the kernel's `enum` of TCP states.
+    const TCP_CLOSE: u8 = 7;
+    let mut state = 0u8;
+    let mut bytes = 1 as libc::socklen_t;
+    // SAFETY: the kernel writes at most `bytes` bytes, the first field of `struct tcp_info`, which is the state.
+    let result = unsafe {
+        libc::getsockopt(
+            descriptor,
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut state).cast(),
+            &raw mut bytes,
+        )
+    };
+    result == 0 && bytes == 1 && state == TCP_CLOSE
 }
