@@ -30,7 +30,7 @@ pub struct ServiceOptions {
     /// larger ones use memory of their own. Idle sessions hold no slot.
     pub send_pool: PoolConfig,
     /// Completions that are worked off before their replies are flushed, 1 ..= 65 536. Small batches keep buffers in the
-    /// cache and latency low, large ones save system calls.
+    /// cache; large ones save system calls, and return all receive buffers before the kernel looks for them again.
     pub batch: usize,
     /// Sessions at once over all workers, 1 ..= 4 194 304. Further clients are accepted and closed at once.
     pub max_sessions: usize,
@@ -55,7 +55,7 @@ impl Default for ServiceOptions {
             session: SessionOptions::default(),
             provider: ProviderConfig::default(),
             send_pool: PoolConfig { slot_bytes: SEND_SLOT_BYTES, initial_slots: 64, max_slots: 4096 },
-            batch: 64,
+            batch: 256,
             max_sessions: 65_536,
             balance: Balance::default(),
             handlers: HandlerThreads::default(),

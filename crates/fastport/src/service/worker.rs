@@ -181,7 +181,10 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
                     self.send_promised(key, SharedFrame::clone(&frame));
                 }
             }
-            Command::Close { key, reason, how } => self.close_session(key, reason, how),
+            Command::Close { key, reason, how } => {
+                self.desk.stats.handler_panics += u64::from(reason == CloseReason::HandlerPanic);
+                self.close_session(key, reason, how);
+            }
             Command::PeerEnded { key } => self.peer_ended(key),
             Command::Adopt { socket, peer } => self.adopt(socket, peer),
             Command::Connect(request) => self.begin_connector(*request),

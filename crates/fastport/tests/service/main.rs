@@ -1,0 +1,15 @@
+//! Services over real sockets, each test on every backend of this system.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod probe;
+
+mod backpressure;
+mod closing;
+mod connecting;
+mod echo;
+mod handles;
+mod limits;
+mod panics;
+mod pooled;
+mod stopping;

@@ -1,0 +1,57 @@
+//! Handlers that panic.
+
+use fastport::{CloseReason, Context, PacketId, PacketView};
+use fastport_io::Choice;
+
+use crate::probe::{Behaviour, Fixture, echo, on_every_backend};
+
+on_every_backend!(
+    a_panic_ends_its_session_and_no_other,
+    a_panic_in_accepted_ends_the_session,
+    a_writer_that_writes_too_little_ends_the_session_and_sends_nothing,
+);
+
+const PANIC: PacketId = PacketId(0xDEAD);
+
+fn panic_on_demand(session: &mut Context<'_>, packet: PacketView<'_>) {
+    assert!(packet.id != PANIC, "the client wants a panic");
+    echo(session, packet);
+}
+
+fn a_panic_ends_its_session_and_no_other(backend: Choice) {
+    let service =
+        Fixture::start(backend, Behaviour { act: panic_on_demand, ..Behaviour::default() }, |builder| builder);
+    let mut bystander = service.client();
+    bystander.ask(1, b"before");
+    let mut client = service.client();
+    client.send(PANIC.0, &[]);
+    client.await_end();
+    assert_eq!(service.closed().1, CloseReason::HandlerPanic);
+    assert_eq!(bystander.ask(1, b"after"), (1, b"after".to_vec()));
+    drop(bystander);
+    let (report, _) = service.stop();
+    assert_eq!(report.stats.handler_panics, 1);
+}
+
+fn a_panic_in_accepted_ends_the_session(backend: Choice) {
+    let service = Fixture::start(
+        backend,
+        Behaviour { accepted: |_| panic!("no one is welcome"), ..Behaviour::default() },
+        |builder| builder,
+    );
+    service.client().await_end();
+    assert_eq!(service.closed().1, CloseReason::HandlerPanic);
+    service.stop();
+}
+
+fn a_writer_that_writes_too_little_ends_the_session_and_sends_nothing(backend: Choice) {
+    let act = |session: &mut Context<'_>, packet: PacketView<'_>| {
+        let _ = session.send_with(packet.id, 10, |_| {});
+    };
+    let service = Fixture::start(backend, Behaviour { act, ..Behaviour::default() }, |builder| builder);
+    let mut client = service.client();
+    client.send(1, &[]);
+    assert!(client.try_receive().is_err());
+    assert_eq!(service.closed().1, CloseReason::HandlerPanic);
+    service.stop();
+}
