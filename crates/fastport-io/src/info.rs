@@ -19,10 +19,12 @@ pub enum Backend {
     Iocp,
     /// Windows Registered I/O.
     Rio,
+    /// A simulated network; it exists with the feature `sim`, and is never chosen by itself.
+    Sim,
 }
 
 impl Backend {
-    /// All of them, whether this system has them or not.
+    /// All of those of systems, whether this one has them or not.
     pub const ALL: [Self; 5] = [Self::IoUring, Self::Epoll, Self::Kqueue, Self::Iocp, Self::Rio];
 
     /// The name by which it is chosen and reported.
@@ -33,6 +35,7 @@ impl Backend {
             Self::Kqueue => "kqueue",
             Self::Iocp => "iocp",
             Self::Rio => "rio",
+            Self::Sim => "sim",
         }
     }
 }

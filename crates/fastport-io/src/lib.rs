@@ -22,6 +22,8 @@
 
 pub mod buffer;
 pub mod shared;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod slab;
 pub mod socket;
 

@@ -6,6 +6,8 @@ mod io_uring;
 mod iocp;
 #[cfg(unix)]
 mod readiness;
+#[cfg(feature = "sim")]
+mod sim;
 #[cfg(windows)]
 mod windows;
 
@@ -13,6 +15,11 @@ use crate::config::ProviderConfig;
 use crate::error::{Error, ErrorCode, Result};
 use crate::info::Backend;
 use crate::provider::AsyncIoProvider;
+
+#[cfg(feature = "sim")]
+pub use self::sim::{Entered, Fault, FaultCounts, FaultPlan, Random, Sim, SimNetwork, SimStats};
+#[cfg(feature = "sim")]
+pub(crate) use self::sim::{SimSocket, Switch};
 
 /// io_uring (Linux 5.6 or newer).
 #[cfg(target_os = "linux")]
@@ -65,6 +72,8 @@ pub fn with_backend<V: Visitor>(backend: Backend, visitor: V) -> Result<V::Outpu
         Backend::Kqueue => Ok(visitor.visit::<Kqueue>()),
         #[cfg(windows)]
         Backend::Iocp => Ok(visitor.visit::<Iocp>()),
+        #[cfg(feature = "sim")]
+        Backend::Sim => Ok(visitor.visit::<Sim>()),
         other => Err(Error::new(
             ErrorCode::PlatformNotSupported,
             format!("{other} does not exist on {}; this system has {}", std::env::consts::OS, names(COMPILED)),

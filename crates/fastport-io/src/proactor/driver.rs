@@ -56,6 +56,11 @@ pub(crate) trait Driver: Sized + 'static {
         crate::socket::stream_socket(address)
     }
 
+    /// Whether a socket is one that the backend can work with, before it joins.
+    fn check_socket(&self, socket: &Socket) -> Result<()> {
+        socket.check_system()
+    }
+
     /// A socket joined: make it known to the system.
     fn attach(&mut self, core: &mut Core<Self::SocketState>, socket: SocketId) -> Result<()>;
 

@@ -16,6 +16,10 @@ use socket2::TcpKeepalive;
 
 pub use self::options::{KeepAlive, SocketOptions, listen, stream_socket};
 
+#[cfg(feature = "sim")]
+use crate::backend::{SimSocket, Switch};
+#[cfg(feature = "sim")]
+use crate::error::ErrorCode;
 use crate::error::{Error, Result};
 
 /// A TCP socket: fresh, listening or connected. Dropping it closes it.
@@ -23,75 +27,99 @@ use crate::error::{Error, Result};
 /// It converts from the sockets of `std` and `socket2`, and back; [`Socket::as_system`] gives access to every option that
 /// has no method here. Methods have the names of `std::net` and `socket2`, and fail as the system does.
 #[derive(Debug)]
-pub struct Socket {
-    system: socket2::Socket,
+pub struct Socket(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    System(socket2::Socket),
+    #[cfg(feature = "sim")]
+    Simulated(SimSocket),
+}
+
+/// Does the same with a socket of either kind.
+macro_rules! either {
+    ($socket:expr, $system:ident => $of_system:expr, $simulated:ident => $of_simulated:expr $(,)?) => {
+        match &$socket.0 {
+            Kind::System($system) => $of_system,
+            #[cfg(feature = "sim")]
+            Kind::Simulated($simulated) => $of_simulated,
+        }
+    };
 }
 
 impl Socket {
     /// The address that the socket is bound to.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        address(&self.system.local_addr()?)
+        either!(self, system => address(&system.local_addr()?), simulated => simulated.local_address())
     }
 
     /// The address of the peer.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        address(&self.system.peer_addr()?)
+        either!(self, system => address(&system.peer_addr()?), simulated => simulated.peer_address())
     }
 
     /// Binds the socket; port 0 lets the system choose.
     pub fn bind(&self, address: &SocketAddr) -> io::Result<()> {
-        self.system.bind(&(*address).into())
+        either!(self, system => system.bind(&(*address).into()), simulated => simulated.bind(address))
     }
 
     /// Makes a bound socket listen. `backlog` connections may wait to be accepted.
     pub fn listen(&self, backlog: i32) -> io::Result<()> {
-        self.system.listen(backlog)
+        either!(self, system => system.listen(backlog), simulated => simulated.listen(backlog))
     }
 
     /// Ends one or both directions of a connection (`shutdown(2)`).
     pub fn shutdown(&self, direction: Shutdown) -> io::Result<()> {
-        self.system.shutdown(direction)
+        either!(self, system => system.shutdown(direction), simulated => simulated.shut_down(direction))
     }
 
     /// A second handle to the same socket, which is closed when the last handle is dropped.
     pub fn try_clone(&self) -> io::Result<Self> {
-        self.system.try_clone().map(Self::from)
+        either!(self, system => system.try_clone().map(Self::from), simulated => simulated.duplicate().map(Self::from))
     }
 
     /// `SO_LINGER`. Zero makes closing a reset.
     pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
-        self.system.set_linger(linger)
+        either!(self, system => system.set_linger(linger), simulated => simulated.set_linger(linger))
     }
 
     /// `SO_REUSEADDR`.
     pub fn set_reuse_address(&self, reuse: bool) -> io::Result<()> {
-        self.system.set_reuse_address(reuse)
+        either!(self, system => system.set_reuse_address(reuse), _simulated => Ok(()))
     }
 
     /// `IPV6_V6ONLY`.
     pub fn set_only_v6(&self, only_v6: bool) -> io::Result<()> {
-        self.system.set_only_v6(only_v6)
+        either!(self, system => system.set_only_v6(only_v6), _simulated => Ok(()))
     }
 
     /// Whether calls on the socket return at once. Providers take either kind.
     pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.system.set_nonblocking(nonblocking)
+        either!(
+            self,
+            system => system.set_nonblocking(nonblocking),
+            simulated => simulated.set(Switch::Nonblocking, nonblocking),
+        )
     }
 
     /// Whether calls on the socket return at once. Windows does not tell.
     #[cfg(unix)]
     pub fn nonblocking(&self) -> io::Result<bool> {
-        self.system.nonblocking()
+        either!(self, system => system.nonblocking(), simulated => simulated.is_set(Switch::Nonblocking))
     }
 
     /// `TCP_NODELAY`.
     pub fn set_tcp_nodelay(&self, no_delay: bool) -> io::Result<()> {
-        self.system.set_tcp_nodelay(no_delay)
+        either!(
+            self,
+            system => system.set_tcp_nodelay(no_delay),
+            simulated => simulated.set(Switch::NoDelay, no_delay),
+        )
     }
 
     /// `TCP_NODELAY`.
     pub fn tcp_nodelay(&self) -> io::Result<bool> {
-        self.system.tcp_nodelay()
+        either!(self, system => system.tcp_nodelay(), simulated => simulated.is_set(Switch::NoDelay))
     }
 
     /// `SO_KEEPALIVE` with its times.
@@ -100,43 +128,67 @@ impl Socket {
             .with_time(keep_alive.idle)
             .with_interval(keep_alive.interval)
             .with_retries(keep_alive.probes);
-        self.system.set_tcp_keepalive(&probing)
+        either!(
+            self,
+            system => system.set_tcp_keepalive(&probing),
+            simulated => simulated.set(Switch::KeepAlive, true),
+        )
     }
 
     /// `SO_KEEPALIVE`.
     pub fn keepalive(&self) -> io::Result<bool> {
-        self.system.keepalive()
+        either!(self, system => system.keepalive(), simulated => simulated.is_set(Switch::KeepAlive))
     }
 
-    /// `SO_RCVBUF`, in bytes.
+    /// `SO_RCVBUF`, in bytes. Simulated sockets have the buffers of their network's plan.
     pub fn set_recv_buffer_size(&self, bytes: usize) -> io::Result<()> {
-        self.system.set_recv_buffer_size(bytes)
+        either!(self, system => system.set_recv_buffer_size(bytes), _simulated => Ok(()))
     }
 
-    /// `SO_SNDBUF`, in bytes.
+    /// `SO_SNDBUF`, in bytes. Simulated sockets have the buffers of their network's plan.
     pub fn set_send_buffer_size(&self, bytes: usize) -> io::Result<()> {
-        self.system.set_send_buffer_size(bytes)
+        either!(self, system => system.set_send_buffer_size(bytes), _simulated => Ok(()))
     }
 
-    /// The socket of the system, for options that have no method here.
+    /// The socket of the system, for options that have no method here. `None` for a simulated one.
     pub fn as_system(&self) -> Option<&socket2::Socket> {
-        Some(&self.system)
+        either!(self, system => Some(system), _simulated => None)
     }
 
-    /// The socket of the system, taken out; or this one again if there is none.
+    /// The socket of the system, taken out; or this one again if it is simulated.
+    #[allow(clippy::missing_errors_doc, reason = "the sentence above says it")]
     pub fn into_system(self) -> Result<socket2::Socket, Self> {
-        Ok(self.system)
+        match self.0 {
+            Kind::System(system) => Ok(system),
+            #[cfg(feature = "sim")]
+            simulated @ Kind::Simulated(_) => Err(Self(simulated)),
+        }
     }
 
     /// The socket of the system, for backends of the system: only such sockets are attached to them.
     #[inline]
     pub(crate) fn system(&self) -> &socket2::Socket {
-        &self.system
+        either!(self, system => system, _simulated => unreachable!("a backend of the system has sockets of the system"))
     }
 
-    /// Finds closed descriptors, and those that are no sockets.
+    /// Finds closed descriptors, those that are no sockets, and sockets that are not of the system.
     pub(crate) fn check_system(&self) -> Result<()> {
-        self.system.r#type().map(drop).map_err(Error::from)
+        either!(
+            self,
+            system => system.r#type().map(drop).map_err(Error::from),
+            _simulated => Err(Error::new(
+                ErrorCode::SocketNotRegistered,
+                "a simulated socket works with the providers of its network only",
+            )),
+        )
+    }
+
+    #[cfg(feature = "sim")]
+    pub(crate) const fn as_simulated(&self) -> Option<&SimSocket> {
+        match &self.0 {
+            Kind::System(_) => None,
+            Kind::Simulated(simulated) => Some(simulated),
+        }
     }
 }
 
@@ -148,7 +200,14 @@ fn address(address: &socket2::SockAddr) -> io::Result<SocketAddr> {
 
 impl From<socket2::Socket> for Socket {
     fn from(system: socket2::Socket) -> Self {
-        Self { system }
+        Self(Kind::System(system))
+    }
+}
+
+#[cfg(feature = "sim")]
+impl From<SimSocket> for Socket {
+    fn from(simulated: SimSocket) -> Self {
+        Self(Kind::Simulated(simulated))
     }
 }
 
@@ -197,17 +256,19 @@ impl FromRawFd for Socket {
     }
 }
 
+/// -1, which no descriptor has, for a simulated socket.
 #[cfg(unix)]
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
-        self.system.as_raw_fd()
+        self.as_system().map_or(-1, AsRawFd::as_raw_fd)
     }
 }
 
+/// -1, which no descriptor has, for a simulated socket, which is closed.
 #[cfg(unix)]
 impl IntoRawFd for Socket {
     fn into_raw_fd(self) -> RawFd {
-        self.system.into_raw_fd()
+        self.into_system().map_or(-1, IntoRawFd::into_raw_fd)
     }
 }
 
@@ -226,16 +287,18 @@ impl FromRawSocket for Socket {
     }
 }
 
+/// `INVALID_SOCKET` for a simulated socket.
 #[cfg(windows)]
 impl AsRawSocket for Socket {
     fn as_raw_socket(&self) -> RawSocket {
-        self.system.as_raw_socket()
+        self.as_system().map_or(RawSocket::MAX, AsRawSocket::as_raw_socket)
     }
 }
 
+/// `INVALID_SOCKET` for a simulated socket, which is closed.
 #[cfg(windows)]
 impl IntoRawSocket for Socket {
     fn into_raw_socket(self) -> RawSocket {
-        self.system.into_raw_socket()
+        self.into_system().map_or(RawSocket::MAX, IntoRawSocket::into_raw_socket)
     }
 }

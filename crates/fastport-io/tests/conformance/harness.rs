@@ -41,6 +41,8 @@ impl Case {
     }
 
     fn run_in_time(self) {
+        #[cfg(feature = "sim")]
+        let _network = fastport_io::sim::SimNetwork::new(1, fastport_io::sim::FaultPlan::default()).enter();
         if let Err(error) = is_supported(self.backend) {
             let required = std::env::var_os(REQUIRE_VARIABLE).is_some();
             assert!(!required, "{REQUIRE_VARIABLE} is set, but {} cannot run here: {error}", self.backend);

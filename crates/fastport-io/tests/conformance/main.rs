@@ -40,6 +40,11 @@ use fastport_io::{BusyPoll, ProviderConfig};
 /// The table of all tests, for one provider and one configuration. `run_alone` is for those that look at the process.
 macro_rules! suite {
     ($provider:ty, $backend:expr, $config:expr) => {
+        suite! { @everywhere $provider, $backend, $config }
+        suite! { @of_systems $provider, $backend, $config }
+    };
+    // What a simulated network can do as well as a real one.
+    (@everywhere $provider:ty, $backend:expr, $config:expr) => {
         suite! { @run $provider, $backend, $config,
             connect {
                 both_ends_know_each_other_s_address
@@ -146,33 +151,20 @@ macro_rules! suite {
                 both_directions_are_cancelled_apart_from_each_other
                 a_thousand_operations_are_cancelled_in_one_go
             }
-            races {
-                a_connection_is_not_lost_to_a_late_cancel_of_its_accept
-                a_connection_is_not_lost_to_a_late_cancel_of_its_accept_stream
-                a_connection_that_is_late_for_its_closed_listener_is_delivered_or_closed
-                data_is_not_lost_to_a_late_cancel_of_its_receive
-                data_is_not_lost_to_a_late_cancel_of_its_stream
-                a_cancelled_send_is_cut_nowhere_but_at_its_end
-            }
             timers {
                 timeouts_complete_in_the_order_of_their_deadlines
                 thousands_of_timeouts_keep_their_order
-                a_timeout_is_never_early
                 a_timeout_ends_a_wait_without_limit
                 a_cancelled_timeout_does_not_hold_up_the_others
                 a_timeout_beyond_the_clock_is_refused_and_a_distant_one_waits
-                a_poll_returns_at_once_and_a_limited_wait_in_time
-                the_time_of_the_batch_moves_on
                 a_timeout_limits_a_connect
                 timeouts_are_in_time_while_data_flows
             }
             wake {
                 a_wake_from_another_thread_ends_a_wait
-                a_wake_before_the_wait_is_remembered_once
                 no_wake_is_lost_among_many
                 a_wake_while_data_flows_loses_neither
                 a_waker_outlives_its_provider
-                a_waker_wakes_its_own_provider_only
             }
             batches {
                 completions_beyond_the_batch_come_with_the_next_calls
@@ -209,13 +201,10 @@ macro_rules! suite {
                 a_pool_of_the_provider_grows_is_sent_from_and_outlives_it
             }
             sockets {
-                a_detached_socket_is_an_ordinary_one
                 a_socket_can_move_to_another_provider
                 an_accepted_socket_can_be_attached_to_another_provider
                 a_busy_socket_is_not_detached
-                what_is_no_socket_comes_back_with_a_reason
                 an_attached_socket_can_be_looked_at
-                a_plain_blocking_socket_serves_as_well
             }
             ids {
                 every_context_comes_back_unchanged
@@ -239,33 +228,64 @@ macro_rules! suite {
                 latencies_are_those_of_transfers
             }
             info {
-                the_backend_and_its_depths_are_told
                 features_are_found_by_name_in_any_case
                 a_feature_that_was_switched_off_is_not_claimed
                 a_note_is_a_sentence
             }
         }
-        #[cfg(unix)]
-        suite! { @run_alone $provider, $backend, $config,
-            dropping {
-                a_provider_that_was_opened_and_dropped_leaves_nothing
-                a_provider_that_could_not_be_opened_leaves_nothing
-                a_drop_with_everything_in_flight_leaves_nothing
-                a_drop_before_anything_was_handed_over_leaves_nothing
-                a_drop_with_more_in_flight_than_the_queue_holds_leaves_nothing
-                sockets_and_leases_that_nobody_took_go_with_the_provider
-                leases_outlive_their_provider
-                a_closed_socket_gives_its_descriptor_back_before_the_close_completes
-                accepted_sockets_that_are_dropped_are_closed
-                a_cancelled_accept_keeps_no_descriptor
-                a_completion_that_nobody_looks_at_frees_its_buffer
+    };
+    // What takes real time, real descriptors, or peers that are plain sockets of the standard library.
+    (@of_systems $provider:ty, $backend:expr, $config:expr) => {
+        mod of_systems {
+            suite! { @run $provider, $backend, $config,
+                races {
+                    a_connection_is_not_lost_to_a_late_cancel_of_its_accept
+                    a_connection_is_not_lost_to_a_late_cancel_of_its_accept_stream
+                    a_connection_that_is_late_for_its_closed_listener_is_delivered_or_closed
+                    data_is_not_lost_to_a_late_cancel_of_its_receive
+                    data_is_not_lost_to_a_late_cancel_of_its_stream
+                    a_cancelled_send_is_cut_nowhere_but_at_its_end
+                }
+                sockets {
+                    a_detached_socket_is_an_ordinary_one
+                    what_is_no_socket_comes_back_with_a_reason
+                    a_plain_blocking_socket_serves_as_well
+                }
+                timers {
+                    a_timeout_is_never_early
+                    a_poll_returns_at_once_and_a_limited_wait_in_time
+                    the_time_of_the_batch_moves_on
+                }
+                wake {
+                    a_wake_before_the_wait_is_remembered_once
+                    a_waker_wakes_its_own_provider_only
+                }
+                info {
+                    the_backend_and_its_depths_are_told
+                }
             }
-        }
-        #[cfg(target_os = "linux")]
-        suite! { @run_alone $provider, $backend, $config,
-            process {
-                an_accept_without_descriptors_fails_and_can_be_tried_again
-                a_dead_peer_raises_no_signal
+            #[cfg(unix)]
+            suite! { @run_alone $provider, $backend, $config,
+                dropping {
+                    a_provider_that_was_opened_and_dropped_leaves_nothing
+                    a_provider_that_could_not_be_opened_leaves_nothing
+                    a_drop_with_everything_in_flight_leaves_nothing
+                    a_drop_before_anything_was_handed_over_leaves_nothing
+                    a_drop_with_more_in_flight_than_the_queue_holds_leaves_nothing
+                    sockets_and_leases_that_nobody_took_go_with_the_provider
+                    leases_outlive_their_provider
+                    a_closed_socket_gives_its_descriptor_back_before_the_close_completes
+                    accepted_sockets_that_are_dropped_are_closed
+                    a_cancelled_accept_keeps_no_descriptor
+                    a_completion_that_nobody_looks_at_frees_its_buffer
+                }
+            }
+            #[cfg(target_os = "linux")]
+            suite! { @run_alone $provider, $backend, $config,
+                process {
+                    an_accept_without_descriptors_fails_and_can_be_tried_again
+                    a_dead_peer_raises_no_signal
+                }
             }
         }
     };
@@ -359,6 +379,14 @@ mod epoll {
             fastport_io::Backend::Epoll,
             fastport_io::ProviderConfig::default()
         );
+    }
+}
+
+/// Every test has a network of its own, without faults; see `harness`.
+#[cfg(feature = "sim")]
+mod sim {
+    mod defaults {
+        suite! { @everywhere fastport_io::sim::Sim, fastport_io::Backend::Sim, fastport_io::ProviderConfig::default() }
     }
 }
 
