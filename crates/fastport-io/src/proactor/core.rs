@@ -199,8 +199,9 @@ impl<S: Default> Core<S> {
     }
 
     fn deliver(&mut self, id: OpId, result: Result<u32>, payload: Payload) {
-        let Some(op) = self.ops.get(id.0) else { return };
+        let Some(op) = self.ops.get_mut(id.0) else { return };
         debug_assert!(op.kind.is_stream(), "only streams complete more than once");
+        op.place_in_line = 0;
         self.ready.push_back(Completion { context: op.context, op: id, kind: op.kind, more: true, result, payload });
     }
 
@@ -216,7 +217,6 @@ impl<S: Default> Core<S> {
 
     /// `bytes` more bytes of a send were taken by the system. Finishes the send when that was all, and says so.
     #[inline]
-        op.place_in_line = 0;
     pub(crate) fn sent(&mut self, id: OpId, bytes: u32) -> bool {
         let Some(op) = self.ops.get_mut(id.0) else { return true };
         self.counters.bytes_sent += u64::from(bytes);
@@ -350,6 +350,7 @@ impl<S: Default> Core<S> {
             cancelled: false,
             progress: 0,
             note: 0,
+            place_in_line: 0,
             socket,
             context,
             submitted_ns,
@@ -371,7 +372,6 @@ impl<S: Default> Core<S> {
     }
 
     pub(super) fn mark_started(&mut self, op: OpId) {
-            place_in_line: 0,
         if let Some(op) = self.ops.get_mut(op.0) {
             op.state = OpState::Started;
         }
@@ -492,26 +492,6 @@ impl<S: Default> Core<S> {
         {
             tracing::debug!(%error, "an abortive close becomes a graceful one");
         }
-        let mut ops = Vec::new();
-        for lane in entry.lanes {
-            let from = ops.len();
-            let mut at = lane.head;
-            while let Some(key) = at.and_then(|index| self.ops.key_at(index)) {
-                ops.push(OpId(key));
-                at = self.ops.get(key).and_then(|op| op.next);
-            }
-            ops[from..].reverse();
-        }
-        if ops.is_empty() {
-            self.closable.push_back(socket);
-        }
-        ops
-    }
-
-    /// A closing socket whose last operation has finished, with its close operation.
-    pub(super) fn next_to_close(&mut self) -> Option<(SocketId, OpId)> {
-        let socket = self.closable.pop_front()?;
-        let close = self.sockets.get(socket.0)?.closing?;
         let ops = self.operations_of(socket);
         if ops.is_empty() {
             self.closable.push_back(socket);
@@ -523,6 +503,23 @@ impl<S: Default> Core<S> {
     /// would make them start.
     pub(super) fn operations_of(&self, socket: SocketId) -> Vec<OpId> {
         let Some(entry) = self.sockets.get(socket.0) else { return Vec::new() };
+        let mut ops = Vec::new();
+        for lane in entry.lanes {
+            let from = ops.len();
+            let mut at = lane.head;
+            while let Some(key) = at.and_then(|index| self.ops.key_at(index)) {
+                ops.push(OpId(key));
+                at = self.ops.get(key).and_then(|op| op.next);
+            }
+            ops[from..].reverse();
+        }
+        ops
+    }
+
+    /// A closing socket whose last operation has finished, with its close operation.
+    pub(super) fn next_to_close(&mut self) -> Option<(SocketId, OpId)> {
+        let socket = self.closable.pop_front()?;
+        let close = self.sockets.get(socket.0)?.closing?;
         Some((socket, close))
     }
 

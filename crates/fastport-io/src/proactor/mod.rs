@@ -185,7 +185,7 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
 
     fn attach(&mut self, socket: Socket) -> Result<SocketId, Rejected<Socket>> {
         // A closed descriptor is found here, by name, and not by the first operation.
-        if let Err(error) = self.driver.check_socket(&socket) {
+        if let Err(error) = socket.check_system() {
             return Err(Rejected { error: error.during("cannot attach the socket"), returned: socket });
         }
         let id = self.core.add_socket(socket);

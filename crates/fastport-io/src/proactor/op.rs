@@ -35,11 +35,11 @@ pub(crate) struct Op {
     pub(crate) progress: u32,
     /// The driver's own note about the operation; 0 at first.
     pub(crate) note: i32,
+    /// When a stream came to wait for a pool buffer: the number of that wait, or 0 if it does not wait.
+    pub(super) place_in_line: u64,
     pub(crate) socket: SocketId,
     pub(super) context: u64,
     pub(super) submitted_ns: u64,
-    /// When a stream came to wait for a pool buffer: the number of that wait, or 0 if it does not wait.
-    pub(super) place_in_line: u64,
     /// The operation behind it in its lane.
     pub(super) next: Option<u32>,
     pub(crate) work: Work,
