@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use super::deadlines::Deadlines;
 use super::op::{Lane, Op, OpState, READ, Transfer, WRITE, Work, lane_of};
 use super::regions::Regions;
-use crate::buffer::{BufferPool, Lease, ReceiveBuffer};
+use crate::buffer::{BufferPool, Lease, ReceiveBuffer, SendBuffers};
 use crate::error::{Error, ErrorCode, Result};
 use crate::operation::{CloseMode, Completion, OpId, OpKind, Payload, SocketId};
 use crate::slab::Slab;
@@ -107,6 +107,7 @@ impl<S: Default> Core<S> {
     /// The operation, if it is still in flight. A driver that gets an id back from the kernel asks here; a stale one is
     /// counted and answered with `None`.
     #[inline]
+    #[allow(dead_code, reason = "for drivers whose operations are with the kernel")]
     pub(crate) fn op_from_kernel(&mut self, op: OpId) -> Option<&mut Op> {
         if self.ops.get(op.0).is_none() {
             self.counters.stale += 1;
@@ -122,6 +123,7 @@ impl<S: Default> Core<S> {
     }
 
     #[inline]
+    #[allow(dead_code, reason = "for drivers whose operations are with the kernel")]
     pub(crate) fn op_mut(&mut self, op: OpId) -> Option<&mut Op> {
         self.ops.get_mut(op.0)
     }
@@ -153,10 +155,23 @@ impl<S: Default> Core<S> {
     }
 
     /// Takes the buffer back that the driver gave to a receive stream's operation.
+    #[allow(dead_code, reason = "for drivers whose operations are with the kernel")]
     pub(crate) fn take_stream_buffer(&mut self, id: OpId) -> Option<ReceiveBuffer> {
         match std::mem::replace(&mut self.ops.get_mut(id.0)?.work, Work::Nothing) {
             Work::Receive(buffer) => Some(buffer),
             _ => None,
+        }
+    }
+
+    /// Takes the bytes of a send that will be finished while the system still reads them; whoever takes them keeps them.
+    pub(crate) fn take_send_buffers(&mut self, id: OpId) -> Option<SendBuffers> {
+        let op = self.ops.get_mut(id.0)?;
+        match std::mem::replace(&mut op.work, Work::Nothing) {
+            Work::Send(buffers) => Some(buffers),
+            other => {
+                op.work = other;
+                None
+            }
         }
     }
 
@@ -221,13 +236,18 @@ impl<S: Default> Core<S> {
         let Some(op) = self.ops.get_mut(id.0) else { return true };
         self.counters.bytes_sent += u64::from(bytes);
         op.progress += bytes;
-        let (progress, total) = (op.progress, op.send_length());
+        let (progress, total) = (op.progress, op.length);
         debug_assert!(progress <= total, "the system took more than it was given");
         if progress < total {
             return false;
         }
         self.finish(id, Ok(progress));
         true
+    }
+
+    /// True if `bytes` more bytes would make a send whole.
+    pub(crate) fn sends_rest(&self, id: OpId, bytes: u32) -> bool {
+        self.ops.get(id.0).is_some_and(|op| op.progress + bytes == op.length)
     }
 
     /// A one-shot receive got `bytes` bytes.
@@ -348,6 +368,7 @@ impl<S: Default> Core<S> {
             kind,
             state: OpState::Waiting,
             cancelled: false,
+            length: work.send_length(),
             progress: 0,
             note: 0,
             place_in_line: 0,
@@ -441,6 +462,7 @@ impl<S: Default> Core<S> {
     }
 
     /// True if a stream waits for a buffer.
+    #[allow(dead_code, reason = "for drivers whose operations are with the kernel")]
     pub(crate) fn has_parked(&self) -> bool {
         !self.parked.is_empty()
     }

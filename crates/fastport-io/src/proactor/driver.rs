@@ -89,6 +89,11 @@ pub(crate) trait Driver: Sized + 'static {
     /// Undoes it. No operation uses the region.
     fn unregister_region(&mut self, _registration: u32) {}
 
+    /// True if the system uses no memory beyond that of the operations in flight.
+    fn is_quiet(&self) -> bool {
+        true
+    }
+
     /// The drain on drop failed: leak whatever memory of the driver's own the system may still write.
     fn abandon(&mut self) {}
 }

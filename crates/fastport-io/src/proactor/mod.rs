@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::core::Core;
 pub(crate) use self::driver::Driver;
-pub(crate) use self::op::{Transfer, Work};
+#[allow(unused_imports, reason = "drivers on readiness need not name it")]
+pub(crate) use self::op::Transfer;
+pub(crate) use self::op::Work;
 pub(crate) use self::regions::MAX_REGIONS;
 
 use crate::buffer::{BufferPool, PoolConfig, ReceiveBuffer, Region, SendBuffers};
@@ -139,7 +141,9 @@ impl<D: Driver> Proactor<D> {
                     self.driver.detach(&mut self.core, socket);
                     drop(self.core.remove_socket(socket));
                 }
-                return true;
+                if self.driver.is_quiet() {
+                    return true;
+                }
             }
             let left = deadline.saturating_duration_since(self.driver.now());
             if left.is_zero() {
@@ -185,7 +189,7 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
 
     fn attach(&mut self, socket: Socket) -> Result<SocketId, Rejected<Socket>> {
         // A closed descriptor is found here, by name, and not by the first operation.
-        if let Err(error) = socket.check_system() {
+        if let Err(error) = self.driver.check_socket(&socket) {
             return Err(Rejected { error: error.during("cannot attach the socket"), returned: socket });
         }
         let id = self.core.add_socket(socket);

@@ -31,9 +31,12 @@ pub(crate) struct Op {
     pub(crate) state: OpState,
     /// Someone asked for its end; the driver knows.
     pub(crate) cancelled: bool,
+    /// Bytes that a send has to transmit in all.
+    pub(super) length: u32,
     /// Bytes sent so far.
     pub(crate) progress: u32,
     /// The driver's own note about the operation; 0 at first.
+    #[allow(dead_code, reason = "for drivers whose operations are with the kernel")]
     pub(crate) note: i32,
     /// When a stream came to wait for a pool buffer: the number of that wait, or 0 if it does not wait.
     pub(super) place_in_line: u64,
@@ -45,13 +48,13 @@ pub(crate) struct Op {
     pub(crate) work: Work,
 }
 
-impl Op {
+impl Work {
     /// Bytes that a send has to transmit in all.
     pub(super) fn send_length(&self) -> u32 {
-        match &self.work {
-            Work::Send(buffers) => buffers.len() as u32,
-            Work::Region { length, .. } => *length,
-            _ => 0,
+        match self {
+            Self::Send(buffers) => buffers.len() as u32,
+            Self::Region { length, .. } => *length,
+            Self::Nothing | Self::Receive(_) | Self::Connect(_) => 0,
         }
     }
 }
@@ -80,5 +83,6 @@ pub(crate) struct Transfer {
     pub(crate) first: (*mut u8, usize),
     pub(crate) second: Option<(*mut u8, usize)>,
     /// What the driver called the region of a registered transfer.
+    #[allow(dead_code, reason = "for drivers that register memory")]
     pub(crate) registration: Option<u32>,
 }

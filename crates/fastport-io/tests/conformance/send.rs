@@ -146,7 +146,8 @@ pub(crate) fn a_send_holds_its_memory_until_it_completes<P: AsyncIoProvider>(con
     let stream = rig.receive_stream(server);
     assert_same(&stream_exactly(&mut rig, stream, shared.len()), &shared);
     drop(rig.final_of(send));
-    assert_eq!(Arc::strong_count(&shared), 1);
+    // A zero-copy send lets go of the memory when the peer's system has confirmed it, a moment later.
+    rig.until("the memory is free", |_| Arc::strong_count(&shared) == 1);
 }
 
 /// The way of a session: what wraps round the end of the ring goes out as two ranges of one send.

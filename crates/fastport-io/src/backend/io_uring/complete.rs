@@ -223,16 +223,6 @@ impl IoUringDriver {
         result == 0 && state == TCP_CLOSE
     }
 
-    /// True if a receive of 0 bytes is not the end of the peer's data. A reset is told once; if a send of ours in flight
-    /// has heard of it first, and kept it to itself (see `send_error`), only the state of the connection shows it.
-    fn hides_reset(core: &Core<SocketState>, id: OpId) -> bool {
-        let Some(socket) = core.op(id).map(|op| op.socket) else { return false };
-        if core.writer(socket).is_none() {
-            return false;
-        }
-        core.socket(socket).is_some_and(|entry| !entry.write_ended && is_dead(entry.socket.as_raw_fd()))
-    }
-
     fn on_connect(&mut self, core: &mut Core<SocketState>, id: OpId, entry: Entry) {
         let Some(op) = core.op_mut(id) else { return };
         // A non-blocking socket of the caller's says that the handshake goes on; asked again, it tells the outcome.
@@ -287,22 +277,3 @@ impl IoUringDriver {
 
 /// The state of a TCP socket without a connection (`enum` in netinet/tcp.h).
 const TCP_CLOSE: u8 = 7;
-
-/// True if the connection has no state any more: reset, as neither side has shut it down in order.
-fn is_dead(descriptor: RawFd) -> bool {
-    /// `TCP_CLOSE` of the kernel's `enum` of TCP states.
-    const TCP_CLOSE: u8 = 7;
-    let mut state = 0u8;
-    let mut bytes = 1 as libc::socklen_t;
-    // SAFETY: the kernel writes at most `bytes` bytes, the first field of `struct tcp_info`, which is the state.
-    let result = unsafe {
-        libc::getsockopt(
-            descriptor,
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            (&raw mut state).cast(),
-            &raw mut bytes,
-        )
-    };
-    result == 0 && bytes == 1 && state == TCP_CLOSE
-}

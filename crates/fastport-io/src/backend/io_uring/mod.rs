@@ -17,6 +17,7 @@ mod queue;
 mod setup;
 mod tag;
 
+use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,7 @@ use self::buffer_ring::BufferRing;
 use self::queue::Queue;
 use self::setup::Rungs;
 use self::tag::Tag;
-use crate::buffer::{BufferPool, ReceiveBuffer, Region};
+use crate::buffer::{BufferPool, ReceiveBuffer, Region, SendBuffers};
 use crate::config::ProviderConfig;
 use crate::error::{Error, ErrorCode, Result};
 use crate::info::{Backend, Feature, Features, ProviderInfo};
@@ -56,6 +57,8 @@ pub struct IoUringDriver {
     free_registrations: Vec<u16>,
     free_files: Vec<u32>,
     zero_copy_send_bytes: u32,
+    /// Bytes of zero-copy sends that are finished, and that the kernel still reads.
+    lingering: HashMap<OpId, SendBuffers>,
     wake_event: Arc<OwnedFd>,
     waker: Waker,
     info: ProviderInfo,
@@ -138,6 +141,7 @@ impl Driver for IoUringDriver {
             free_registrations,
             free_files,
             zero_copy_send_bytes,
+            lingering: HashMap::new(),
             waker: Waker::new(Box::new(EventSignal(Arc::clone(&wake_event)))),
             wake_event,
             info,
@@ -282,7 +286,12 @@ impl Driver for IoUringDriver {
         }
     }
 
+    fn is_quiet(&self) -> bool {
+        self.lingering.is_empty()
+    }
+
     fn abandon(&mut self) {
+        std::mem::forget(std::mem::take(&mut self.lingering));
         if let Some(buffers) = &mut self.buffers {
             buffers.abandon();
         }
@@ -416,8 +425,8 @@ impl IoUringDriver {
         self.submit_receive(core, id, descriptor);
     }
 
-    /// Makes the system let go of the bytes of a cancelled zero-copy send, which it would otherwise use until the peer
-    /// has read them. The connection is reset by it: a send that was cancelled midway has broken the stream anyway.
+    /// Makes the system let go of the region of a cancelled zero-copy send, which it would otherwise use until the peer has
+    /// read the bytes. The connection is reset by it: a send that was cancelled midway has broken the stream anyway.
     fn discard_unsent(core: &Core<SocketState>, socket: SocketId) {
         let Some(entry) = core.socket(socket) else { return };
         let nowhere = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
