@@ -1,6 +1,6 @@
 //! Completion entries, and what each means for its operation.
 
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd};
 
 use ::io_uring::cqueue;
 use rustix::io::Errno;
