@@ -95,6 +95,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         if let Some(timer) = seat.timer {
             self.timers.cancel(timer);
         }
+        self.hub.ports[self.index].slots.set_closed(key);
         let link = &seat.session.link;
         let reason = link.reason().unwrap_or(CloseReason::Requested);
         if link.was_open() {

@@ -73,7 +73,7 @@ fn produce(session: &mut Context<'_>) {
     }
 }
 
-const PACKETS: u64 = 20_000;
+const PACKETS: u64 = 3000;
 
 fn a_refused_sender_goes_on_when_it_is_writable(backend: Choice) {
     let behaviour =

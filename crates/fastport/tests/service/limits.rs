@@ -1,9 +1,11 @@
 //! Limits of sessions, and options that cannot be.
 
+use std::time::Instant;
+
 use fastport::{Error, Service};
 use fastport_io::{Backend, Choice};
 
-use crate::common::{Client, localhost};
+use crate::common::{Client, PATIENCE, localhost};
 use crate::probe::{Behaviour, Fixture, on_every_backend};
 
 on_every_backend!(
@@ -45,7 +47,9 @@ fn a_service_that_stops_accepting_keeps_its_sessions(backend: Choice) {
     client.ask(1, b"x");
     service.handle().stop_accepting();
     // The listener goes when its worker gets to it; until then connections are made by the system.
+    let deadline = Instant::now() + PATIENCE;
     while std::net::TcpStream::connect(service.address()).is_ok() {
+        assert!(Instant::now() < deadline, "the listener is still there");
         std::thread::yield_now();
     }
     assert_eq!(client.ask(1, b"still served"), (1, b"still served".to_vec()));
