@@ -43,18 +43,26 @@ pub(crate) use workload::{MAX_PAYLOAD_BYTES, Workload};
 /// # Errors
 /// If a run cannot be made, results cannot be written, or anything was lost; in the last case they are written first.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
-    let workloads = Workload::from_args(&args.workload)?;
+    let capacity = capacity(descriptors::raise_limit(), args.addr.is_some());
+    let workloads = Workload::from_args(&args.workload, capacity)?;
     let backends = backends(&args.backend)?;
     let server = args.addr.as_deref().map(args::resolve).transpose()?;
     for workload in &workloads {
         load::session_options(workload)?;
     }
     let destinations = Destinations::open(args.csv.as_deref(), args.json.as_deref())?;
-    descriptors::raise_limit();
 
     let outcomes = Series { args, workloads: &workloads, backends: &backends, server }.run()?;
     destinations.write(&outcomes)?;
     judge(&outcomes)
+}
+
+/// How many sessions fit into this many descriptors. Of an embedded server's sessions both ends are in this process.
+fn capacity(descriptors: u64, server_is_elsewhere: bool) -> u32 {
+    /// Standard streams, files, and what each worker of a backend opens.
+    const RESERVED: u64 = 100;
+    let each = if server_is_elsewhere { 1 } else { 2 };
+    u32::try_from(descriptors.saturating_sub(RESERVED) / each).unwrap_or(u32::MAX)
 }
 
 /// The backends to compare, each once, in the order of the command line; all that run here by default.

@@ -38,16 +38,23 @@ pub(crate) enum Length {
 
 impl Workload {
     /// The workloads that the command line asks for: one of one's own if anything describes it, the standard ones
-    /// otherwise.
+    /// otherwise, made to fit into `capacity` sessions.
     ///
     /// # Errors
-    /// If payload sizes contradict each other or need too much memory.
-    pub(crate) fn from_args(args: &WorkloadArgs) -> Result<Vec<Self>> {
+    /// If there are to be more sessions than that, or payload sizes contradict each other or need too much memory.
+    pub(crate) fn from_args(args: &WorkloadArgs, capacity: u32) -> Result<Vec<Self>> {
         let WorkloadArgs { name, sessions, depth, payload, payload_min, payload_max, payload_pool } = args;
         let sizes = [payload, payload_min, payload_max];
         let described = [sessions, depth, payload_pool].into_iter().chain(sizes).any(Option::is_some);
         if !described && name.is_none() {
-            return Ok(Self::standard());
+            return Ok(Self::standard(capacity));
+        }
+        let sessions = sessions.unwrap_or(64);
+        if sessions > capacity {
+            return Err(Failure::new(format!(
+                "{sessions} sessions need more descriptors than this process may open, which are enough for {capacity}; \
+                 raise the limit (ulimit -n) or lower --sessions"
+            )));
         }
         let payload_bytes = match (payload_min, payload_max) {
             (Some(min), Some(max)) if min > max => {
@@ -66,7 +73,7 @@ impl Workload {
         }
         Ok(vec![Self {
             name: name.clone().unwrap_or_else(|| "custom".to_owned()),
-            sessions: sessions.unwrap_or(64),
+            sessions,
             depth: depth.unwrap_or(1),
             payload_bytes,
             payload_pool,
@@ -74,10 +81,10 @@ impl Workload {
     }
 
     /// A lone session for latency, many for the cost of a packet, deep ones for batching, large packets for copying.
-    fn standard() -> Vec<Self> {
-        let workload = |name: &str, sessions, depth, payload_bytes| Self {
+    fn standard(capacity: u32) -> Vec<Self> {
+        let workload = |name: &str, sessions: u32, depth, payload_bytes| Self {
             name: name.to_owned(),
-            sessions,
+            sessions: sessions.min(capacity).max(1),
             depth,
             payload_bytes,
             payload_pool: 256,
@@ -118,6 +125,8 @@ mod tests {
     use fastport_protocol::commons::ResultCode;
     use fastport_protocol::views::BenchmarkResponseView;
 
+    const ROOM: u32 = 100_000;
+
     const NOTHING: WorkloadArgs = WorkloadArgs {
         name: None,
         sessions: None,
@@ -130,26 +139,38 @@ mod tests {
 
     #[test]
     fn without_a_description_there_are_at_least_three_workloads() {
-        assert!(Workload::from_args(&NOTHING).unwrap().len() >= 3);
+        assert!(Workload::from_args(&NOTHING, ROOM).unwrap().len() >= 3);
     }
 
     #[test]
     fn one_word_of_description_makes_a_workload_of_ones_own() {
-        let workloads = Workload::from_args(&WorkloadArgs { sessions: Some(3), ..NOTHING }).unwrap();
+        let workloads = Workload::from_args(&WorkloadArgs { sessions: Some(3), ..NOTHING }, ROOM).unwrap();
         let [workload] = workloads.as_slice() else { panic!("{workloads:?}") };
         assert_eq!((workload.sessions, workload.depth, workload.payload_bytes.clone()), (3, 1, 64..=64));
     }
 
     #[test]
+    fn the_standard_workloads_fit_where_descriptors_are_few() {
+        let workloads = Workload::from_args(&NOTHING, 400).unwrap();
+        assert_eq!(workloads.iter().map(|workload| workload.sessions).max(), Some(400));
+    }
+
+    #[test]
+    fn more_sessions_than_there_are_descriptors_are_refused_with_a_remedy() {
+        let args = WorkloadArgs { sessions: Some(401), ..NOTHING };
+        assert!(Workload::from_args(&args, 400).unwrap_err().to_string().contains("ulimit -n"));
+    }
+
+    #[test]
     fn a_range_the_wrong_way_round_is_refused() {
         let args = WorkloadArgs { payload_min: Some(9), payload_max: Some(8), ..NOTHING };
-        assert!(Workload::from_args(&args).unwrap_err().to_string().contains("swap"));
+        assert!(Workload::from_args(&args, ROOM).unwrap_err().to_string().contains("swap"));
     }
 
     #[test]
     fn a_pool_larger_than_memory_allows_is_refused() {
         let args = WorkloadArgs { payload: Some(65_000), payload_pool: Some(65_536), ..NOTHING };
-        assert!(Workload::from_args(&args).unwrap_err().to_string().contains("--payload-pool"));
+        assert!(Workload::from_args(&args, ROOM).unwrap_err().to_string().contains("--payload-pool"));
     }
 
     #[test]
