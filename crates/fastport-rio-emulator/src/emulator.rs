@@ -24,7 +24,8 @@ pub enum OnBreach {
 pub struct Settings {
     /// What to do about a breach.
     pub on_breach: OnBreach,
-    /// Rules whose breach is taken down even with [`OnBreach::Abort`].
+    /// Rules whose breach is taken down even with [`OnBreach::Abort`]. By default that is [`Rule::RegisteredSocket`]: whoever
+    /// is handed a socket can find out only by asking, and Windows refuses without harm.
     pub tolerated: Vec<Rule>,
     /// All disorder comes from this number.
     pub seed: u64,
@@ -35,7 +36,12 @@ pub struct Settings {
 impl Default for Settings {
     /// Disorderly, from a fixed seed; aborts on a breach.
     fn default() -> Self {
-        Self { on_breach: OnBreach::Abort, tolerated: Vec::new(), seed: 1, disorder: Disorder::default() }
+        Self {
+            on_breach: OnBreach::Abort,
+            tolerated: vec![Rule::RegisteredSocket],
+            seed: 1,
+            disorder: Disorder::default(),
+        }
     }
 }
 

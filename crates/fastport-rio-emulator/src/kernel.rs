@@ -281,7 +281,7 @@ impl Kernel {
             return Err(WSAEOPNOTSUPP);
         }
         if facts.is_some_and(|facts| facts.request_queue.is_some()) {
-            judge.report(Rule::SocketTeardown, "the socket has a request queue already, which ends with the socket");
+            judge.report(Rule::RegisteredSocket, "the socket has a request queue already, which ends with the socket");
             return Err(WSAEINVAL);
         }
         self.charge(&judge, [receive, send], limits)?;

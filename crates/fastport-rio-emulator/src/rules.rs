@@ -14,7 +14,8 @@ use crate::emulator::{OnBreach, Settings};
 pub enum Rule {
     /// The table's `cbSize` is set before it is asked for.
     TableSize = 1,
-    /// A socket is created with `WSA_FLAG_REGISTERED_IO`, one for `AcceptEx` or `ConnectEx` too.
+    /// A socket is created with `WSA_FLAG_REGISTERED_IO`, one for `AcceptEx` or `ConnectEx` too, and has one request queue
+    /// for life.
     RegisteredSocket = 2,
     /// The completion queue carries the port; requests themselves never show there.
     QueueCarriesPort = 3,

@@ -28,6 +28,16 @@ fn rule_2_a_socket_without_the_flag_gets_no_request_queue() {
 }
 
 #[test]
+fn rule_2_a_socket_has_one_request_queue_for_life() {
+    let caller = Caller::recording();
+    let completions = caller.completion_queue(8);
+    let connection = Connection::new();
+    caller.create_request_queue(connection.socket, 1, 1, completions).unwrap();
+    assert_eq!(caller.create_request_queue(connection.socket, 1, 1, completions), Err(WSAEINVAL));
+    caller.assert_broken(Rule::RegisteredSocket);
+}
+
+#[test]
 fn rule_3_a_queue_that_shall_notify_needs_a_port() {
     let caller = Caller::recording();
     let notification = notification_of(std::ptr::null_mut(), &raw const *caller.overlapped);
