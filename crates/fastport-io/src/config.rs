@@ -23,6 +23,8 @@ pub struct ProviderConfig {
     pub io_uring: IoUringOptions,
     /// How the IOCP backend works, and what Registered I/O leaves to completion ports.
     pub iocp: IocpOptions,
+    /// How Registered I/O works.
+    pub rio: RioOptions,
 }
 
 /// Trading a core's time for latency.
@@ -99,6 +101,43 @@ impl Default for IocpOptions {
     }
 }
 
+/// How Registered I/O is used. Receive streams fill slots of `receive_pool`, all of whose memory is registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RioOptions {
+    /// Entries of the completion queue at start, 3 ..= `max_completion_entries`. Each connection takes three of them. The
+    /// queue doubles when they are used up.
+    pub completion_entries: u32,
+    /// The completion queue never has more entries than this, 3 ..= 0x8000000; beyond them sockets are refused.
+    pub max_completion_entries: u32,
+    /// How the provider learns of completions.
+    pub notification: RioNotification,
+    /// Registered memory for sends from memory that is not. A send that fits a slot is copied, and joins the batch; a
+    /// larger one, or one that finds no slot, takes a call of its own.
+    pub copy_pool: PoolConfig,
+}
+
+/// How a provider learns of completions of Registered I/O.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RioNotification {
+    /// The queue tells the completion port, at which the provider sleeps.
+    #[default]
+    Port,
+    /// The queue tells nobody. While anything is outstanding, a wait looks again and again; it takes a whole core and
+    /// saves the way through the port.
+    Polling,
+}
+
+impl Default for RioOptions {
+    fn default() -> Self {
+        Self {
+            completion_entries: 3 * 1024,
+            max_completion_entries: 3 * 65_536,
+            notification: RioNotification::Port,
+            copy_pool: PoolConfig { slot_bytes: 16 * 1024, initial_slots: 64, max_slots: 1024 },
+        }
+    }
+}
+
 impl Default for ProviderConfig {
     fn default() -> Self {
         Self {
@@ -109,6 +148,7 @@ impl Default for ProviderConfig {
             drain_limit: Duration::from_secs(2),
             io_uring: IoUringOptions::default(),
             iocp: IocpOptions::default(),
+            rio: RioOptions::default(),
         }
     }
 }
@@ -120,6 +160,10 @@ impl ProviderConfig {
     pub const MAX_QUEUE_DEPTH: u32 = 4096;
     /// The most accepts that may wait at a listener.
     pub const MAX_PREPOSTED_ACCEPTS: u32 = 1024;
+    /// The fewest completion entries of Registered I/O: those of one connection.
+    pub const MIN_COMPLETION_ENTRIES: u32 = 3;
+    /// The most completion entries of Registered I/O (`RIO_MAX_CQ_SIZE`).
+    pub const MAX_COMPLETION_ENTRIES: u32 = 0x800_0000;
     /// The largest `max_operations`: ids leave room for tags of the backends.
     pub const MAX_OPERATIONS: u32 = 1 << 24;
 
@@ -146,6 +190,26 @@ impl ProviderConfig {
             return Err(Error::new(
                 ErrorCode::InvalidArgument,
                 format!("{accepts} accepts that wait is outside 1 ..= {}", Self::MAX_PREPOSTED_ACCEPTS),
+            ));
+        }
+        let (entries, most) = (self.rio.completion_entries, self.rio.max_completion_entries);
+        if !(Self::MIN_COMPLETION_ENTRIES..=Self::MAX_COMPLETION_ENTRIES).contains(&most) {
+            return Err(Error::new(
+                ErrorCode::InvalidArgument,
+                format!(
+                    "{most} completion entries at most is outside {} ..= {}",
+                    Self::MIN_COMPLETION_ENTRIES,
+                    Self::MAX_COMPLETION_ENTRIES
+                ),
+            ));
+        }
+        if !(Self::MIN_COMPLETION_ENTRIES..=most).contains(&entries) {
+            return Err(Error::new(
+                ErrorCode::InvalidArgument,
+                format!(
+                    "{entries} completion entries are outside {} ..= {most} (the maximum)",
+                    Self::MIN_COMPLETION_ENTRIES
+                ),
             ));
         }
         Ok(())

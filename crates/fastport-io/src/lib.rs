@@ -38,8 +38,11 @@ mod select;
 mod stats;
 mod waker;
 
+#[cfg(all(windows, feature = "rio-test-table"))]
+#[doc(hidden)]
+pub use backend::use_rio_table;
 #[cfg(windows)]
-pub use backend::Iocp;
+pub use backend::{Iocp, Rio};
 #[cfg(all(unix, any(not(target_os = "linux"), fastport_libkqueue)))]
 pub use backend::Kqueue;
 pub use backend::{COMPILED, Visitor, with_backend};
@@ -48,7 +51,7 @@ pub use backend::{Epoll, IoUring};
 pub use buffer::{
     BufferPool, ByteRing, Lease, PoolBuffer, PoolConfig, PoolStats, ReceiveBuffer, Region, SendBuffer, SendBuffers,
 };
-pub use config::{BusyPoll, IoUringOptions, IocpOptions, ProviderConfig};
+pub use config::{BusyPoll, IoUringOptions, IocpOptions, ProviderConfig, RioNotification, RioOptions};
 pub use error::{Error, ErrorCode, Rejected, Result};
 pub use info::{Backend, Feature, Features, ProviderInfo};
 pub use operation::{

@@ -6,6 +6,8 @@ mod io_uring;
 mod iocp;
 #[cfg(unix)]
 mod readiness;
+#[cfg(windows)]
+mod rio;
 #[cfg(feature = "sim")]
 mod sim;
 #[cfg(windows)]
@@ -32,6 +34,14 @@ pub type Epoll = crate::proactor::Proactor<readiness::ReadinessDriver<readiness:
 /// I/O completion ports (Windows).
 #[cfg(windows)]
 pub type Iocp = crate::proactor::Proactor<iocp::IocpDriver>;
+
+/// Registered I/O (Windows).
+#[cfg(windows)]
+pub type Rio = crate::proactor::Proactor<rio::RioDriver>;
+
+#[cfg(all(windows, feature = "rio-test-table"))]
+#[doc(hidden)]
+pub use rio::use_rio_table;
 
 /// kqueue (macOS, iOS and the BSDs).
 #[cfg(all(unix, any(not(target_os = "linux"), fastport_libkqueue)))]
@@ -72,6 +82,8 @@ pub fn with_backend<V: Visitor>(backend: Backend, visitor: V) -> Result<V::Outpu
         Backend::Kqueue => Ok(visitor.visit::<Kqueue>()),
         #[cfg(windows)]
         Backend::Iocp => Ok(visitor.visit::<Iocp>()),
+        #[cfg(windows)]
+        Backend::Rio => Ok(visitor.visit::<Rio>()),
         #[cfg(feature = "sim")]
         Backend::Sim => Ok(visitor.visit::<Sim>()),
         other => Err(Error::new(

@@ -19,6 +19,8 @@ mod ring;
 mod transfer;
 
 pub use pool::{BufferPool, Lease, PoolBuffer, PoolConfig, PoolStats};
+#[cfg(windows)]
+pub(crate) use pool::RegionRegistrar;
 pub use region::{PAGE_BYTES, Region};
 pub use ring::{ByteRing, Reservation};
 pub use transfer::{ReceiveBuffer, SendBuffer, SendBuffers};

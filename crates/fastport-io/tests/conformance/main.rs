@@ -30,6 +30,9 @@ mod stats;
 mod timers;
 mod wake;
 
+#[cfg(windows)]
+mod emulated;
+
 #[cfg(unix)]
 mod dropping;
 #[cfg(target_os = "linux")]
@@ -424,4 +427,27 @@ mod kqueue {
     mod busy {
         suite!(fastport_io::Kqueue, fastport_io::Backend::Kqueue, crate::busy_polling(fastport_io::BusyPoll::Always));
     }
+}
+
+/// The suite for Registered I/O over the emulator, from a seed, with some options changed.
+#[cfg(windows)]
+macro_rules! rio {
+    ($name:ident: $seed:literal $(, $option:ident = $value:expr)*) => {
+        mod $name {
+            suite!(
+                fastport_io::Rio,
+                fastport_io::Backend::Rio,
+                crate::emulated::config($seed, |_options| { $(_options.$option = $value;)* })
+            );
+        }
+    };
+}
+
+#[cfg(windows)]
+mod rio {
+    rio!(defaults: 1);
+    rio!(polling: 2, notification = fastport_io::RioNotification::Polling);
+    // The queue grows with every connection, and most sends find no slot to be copied to.
+    rio!(cramped: 3, completion_entries = 3,
+        copy_pool = fastport_io::PoolConfig { slot_bytes: 64, initial_slots: 1, max_slots: 2 });
 }
