@@ -18,6 +18,8 @@ pub use framer::{Frame, Framer, InvalidFrame, LengthDelimitedFramer, PacketFrame
 pub use handler::Handler;
 pub use options::{Balance, ConnectOptions, HandlerThreads, Overflow, Reconnect, ServiceOptions, SessionOptions};
 pub use packet::{Packet, PacketHeader, PacketId, PacketView, PayloadTooLarge};
+#[cfg(feature = "sim")]
+pub use service::SimService;
 pub use service::{Handle, Service, ServiceBuilder, ServiceStats, SessionHandle, SharedFrame, StopReport};
 pub use session::{CloseReason, SessionId, SessionStats};
 pub use timer::{TimerId, TimerWheel};

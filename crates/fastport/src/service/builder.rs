@@ -15,6 +15,8 @@ use super::delivery::{Delivery, InlineDelivery};
 use super::handle::Handle;
 use super::handler_pool::{HandlerPool, PoolDelivery, PoolSender};
 use super::hub::Hub;
+#[cfg(feature = "sim")]
+use super::simulate::SimService;
 use super::stats::ServiceStats;
 use super::worker::Worker;
 use crate::context::{Desk, MAX_HEADER_BYTES};
@@ -158,6 +160,15 @@ impl<M, F> ServiceBuilder<M, F> {
 }
 
 impl<M, F: Framer> ServiceBuilder<M, F> {
+    fn check(&self) -> Result<(), Error> {
+        self.options.check()?;
+        let given = self.framer.header_bytes();
+        if given > MAX_HEADER_BYTES {
+            return Err(Error::Options(format!("a frame header of {given} bytes; the limit is {MAX_HEADER_BYTES}")));
+        }
+        Ok(())
+    }
+
     /// Chooses the backend, opens the listeners and starts the threads. When this returns, clients can connect.
     ///
     /// # Errors
@@ -168,17 +179,13 @@ impl<M, F: Framer> ServiceBuilder<M, F> {
         M: Fn(usize) -> H + Send + Sync + 'static,
         H: Handler<F>,
     {
+        self.check()?;
         let Self { make_handler, framer, options } = self;
-        options.check()?;
-        if framer.header_bytes() > MAX_HEADER_BYTES {
-            let given = framer.header_bytes();
-            return Err(Error::Options(format!("a frame header of {given} bytes; the limit is {MAX_HEADER_BYTES}")));
-        }
         let selection = fastport_io::select(options.backend, &options.provider)?;
         for (backend, error) in &selection.passed_over {
             tracing::warn!(%backend, %error, chosen = %selection.backend, "a better backend does not run here");
         }
-        let listeners = open_listeners(&options)?;
+        let listeners = open_listeners(&options, fastport_io::socket::stream_socket)?;
         let addresses = listeners.iter().map(|listener| listener.address).collect();
         let hub = Arc::new(Hub::new(&options, framer.clone(), addresses));
         let make_handler = Arc::new(make_handler);
@@ -193,7 +200,7 @@ impl<M, F: Framer> ServiceBuilder<M, F> {
             )?),
         };
         let mut service = Service { hub, selection, workers: Vec::new(), pool };
-        let plan = Plan { options: Arc::new(options), framer, make_handler };
+        let plan = WorkerPlan { options: Arc::new(options), framer, make_handler, hub: Arc::clone(&service.hub) };
         // A service that is dropped stops: so no thread is left behind when one of them cannot start.
         service.start_workers(&plan, listeners)?;
         tracing::info!(
@@ -206,15 +213,54 @@ impl<M, F: Framer> ServiceBuilder<M, F> {
     }
 }
 
+#[cfg(feature = "sim")]
+impl<M, F: Framer> ServiceBuilder<M, F> {
+    /// Sets the service up on a simulated network, without threads: its workers work when they are given a turn.
+    ///
+    /// # Errors
+    /// As [`ServiceBuilder::start`]; also if the handler is to run on threads of its own.
+    pub fn simulate<H>(self, network: &fastport_io::sim::SimNetwork) -> Result<SimService, Error>
+    where
+        M: Fn(usize) -> H,
+        H: Handler<F>,
+    {
+        self.check()?;
+        let Self { make_handler, framer, options } = self;
+        if options.handlers != HandlerThreads::Inline {
+            return Err(Error::Options("a simulation has no threads; handle inline".to_owned()));
+        }
+        let listeners = open_listeners(&options, |address| network.socket(address))?;
+        let addresses = listeners.iter().map(|listener| listener.address).collect();
+        let hub = Arc::new(Hub::new(&options, framer.clone(), addresses));
+        let plan = WorkerPlan {
+            options: Arc::new(options),
+            framer,
+            make_handler: Arc::new(make_handler),
+            hub: Arc::clone(&hub),
+        };
+        let mut service = SimService::new(network, hub);
+        let _entered = network.enter();
+        for (index, listeners) in shares(listeners, plan.hub.ports.len()).into_iter().enumerate() {
+            let (provider, desk) = plan.prepare::<fastport_io::sim::Sim>(index)?;
+            let delivery = InlineDelivery::new((plan.make_handler)(index), &desk);
+            service.add(plan.build(index, listeners, provider, desk, delivery, true)?, plan.options.batch);
+        }
+        Ok(service)
+    }
+}
+
 /// A bound listening socket on its way to its worker.
 struct Listening {
     socket: Socket,
     address: SocketAddr,
 }
 
-fn open_listeners(options: &ServiceOptions) -> Result<Vec<Listening>, Error> {
+fn open_listeners(
+    options: &ServiceOptions,
+    make_socket: impl Fn(&SocketAddr) -> Result<Socket, fastport_io::Error>,
+) -> Result<Vec<Listening>, Error> {
     let open = |address: &SocketAddr| {
-        let socket = fastport_io::socket::stream_socket(address)?;
+        let socket = make_socket(address)?;
         fastport_io::socket::listen(&socket, address, options.backlog, &options.socket)?;
         let address = socket.local_addr().map_err(fastport_io::Error::from)?;
         Ok(Listening { socket, address })
@@ -222,34 +268,85 @@ fn open_listeners(options: &ServiceOptions) -> Result<Vec<Listening>, Error> {
     options.listen.iter().map(open).collect()
 }
 
+/// Deals the listeners out among the workers.
+fn shares(listeners: Vec<Listening>, workers: usize) -> Vec<Vec<Listening>> {
+    let mut shares: Vec<Vec<Listening>> = (0..workers).map(|_| Vec::new()).collect();
+    for (number, listener) in listeners.into_iter().enumerate() {
+        shares[number % workers].push(listener);
+    }
+    shares
+}
+
 /// What all workers of a service are made from.
-struct Plan<M, F> {
+struct WorkerPlan<M, F> {
     options: Arc<ServiceOptions>,
     framer: F,
     make_handler: Arc<M>,
+    hub: Arc<Hub>,
+}
+
+impl<M, F: Clone> Clone for WorkerPlan<M, F> {
+    fn clone(&self) -> Self {
+        Self {
+            options: Arc::clone(&self.options),
+            framer: self.framer.clone(),
+            make_handler: Arc::clone(&self.make_handler),
+            hub: Arc::clone(&self.hub),
+        }
+    }
+}
+
+impl<M, F: Framer> WorkerPlan<M, F> {
+    /// A provider and what its worker shares among its sessions.
+    fn prepare<P: AsyncIoProvider>(&self, index: usize) -> Result<(P, Desk<F>), fastport_io::Error> {
+        let mut provider = P::open(&self.options.provider)?;
+        self.hub.ports[index].mailbox.set_waker(provider.waker());
+        let desk = Desk {
+            framer: self.framer.clone(),
+            pool: provider.create_pool(&self.options.send_pool)?,
+            receive_pool: provider.receive_pool().clone(),
+            options: self.options.session.clone(),
+            now: provider.now(),
+            dirty: Vec::new(),
+            stats: ServiceStats::default(),
+            handle: Handle::new(Arc::clone(&self.hub)),
+        };
+        Ok((provider, desk))
+    }
+
+    /// A worker that accepts already.
+    fn build<P: AsyncIoProvider, D: Delivery<F>>(
+        &self,
+        index: usize,
+        listeners: Vec<Listening>,
+        provider: P,
+        desk: Desk<F>,
+        delivery: D,
+        ticks_itself: bool,
+    ) -> Result<Worker<P, F, D>, fastport_io::Error> {
+        let hub = Arc::clone(&self.hub);
+        let mut worker = Worker::new(index, provider, desk, delivery, hub, &self.options, ticks_itself);
+        for Listening { socket, address } in listeners {
+            worker.listen(socket, address)?;
+        }
+        Ok(worker)
+    }
 }
 
 impl Service {
-    fn start_workers<M, F, H>(&mut self, plan: &Plan<M, F>, listeners: Vec<Listening>) -> Result<(), Error>
+    fn start_workers<M, F, H>(&mut self, plan: &WorkerPlan<M, F>, listeners: Vec<Listening>) -> Result<(), Error>
     where
         M: Fn(usize) -> H + Send + Sync + 'static,
         F: Framer,
         H: Handler<F>,
     {
         let count = self.hub.ports.len();
-        let mut shares: Vec<Vec<Listening>> = (0..count).map(|_| Vec::new()).collect();
-        for (number, listener) in listeners.into_iter().enumerate() {
-            shares[number % count].push(listener);
-        }
         let (ready, started) = channel();
-        for (index, listeners) in shares.into_iter().enumerate() {
+        for (index, listeners) in shares(listeners, count).into_iter().enumerate() {
             let launch = Launch {
                 index,
                 listeners,
-                options: Arc::clone(&plan.options),
-                framer: plan.framer.clone(),
-                make_handler: Arc::clone(&plan.make_handler),
-                hub: Arc::clone(&self.hub),
+                plan: plan.clone(),
                 pool: self.pool.as_ref().map(HandlerPool::sender),
                 ready: ready.clone(),
             };
@@ -290,10 +387,7 @@ where
 struct Launch<M, F> {
     index: usize,
     listeners: Vec<Listening>,
-    options: Arc<ServiceOptions>,
-    framer: F,
-    make_handler: Arc<M>,
-    hub: Arc<Hub>,
+    plan: WorkerPlan<M, F>,
     pool: Option<PoolSender>,
     ready: Sender<Result<(), fastport_io::Error>>,
 }
@@ -307,7 +401,7 @@ where
     type Output = u64;
 
     fn visit<P: AsyncIoProvider + 'static>(mut self) -> u64 {
-        let (provider, desk) = match self.prepare::<P>() {
+        let (provider, desk) = match self.plan.prepare::<P>(self.index) {
             Ok(prepared) => prepared,
             Err(error) => return self.give_up(error),
         };
@@ -315,28 +409,12 @@ where
             let delivery = PoolDelivery::new(sender, &desk);
             return self.run(provider, desk, delivery, false);
         }
-        let delivery = InlineDelivery::new((self.make_handler)(self.index), &desk);
+        let delivery = InlineDelivery::new((self.plan.make_handler)(self.index), &desk);
         self.run(provider, desk, delivery, true)
     }
 }
 
 impl<M, F: Framer> Launch<M, F> {
-    fn prepare<P: AsyncIoProvider>(&self) -> Result<(P, Desk<F>), fastport_io::Error> {
-        let mut provider = P::open(&self.options.provider)?;
-        self.hub.ports[self.index].mailbox.set_waker(provider.waker());
-        let desk = Desk {
-            framer: self.framer.clone(),
-            pool: provider.create_pool(&self.options.send_pool)?,
-            receive_pool: provider.receive_pool().clone(),
-            options: self.options.session.clone(),
-            now: provider.now(),
-            dirty: Vec::new(),
-            stats: ServiceStats::default(),
-            handle: Handle::new(Arc::clone(&self.hub)),
-        };
-        Ok((provider, desk))
-    }
-
     fn run<P: AsyncIoProvider, D: Delivery<F>>(
         self,
         provider: P,
@@ -344,17 +422,16 @@ impl<M, F: Framer> Launch<M, F> {
         delivery: D,
         ticks_itself: bool,
     ) -> u64 {
-        let hub = Arc::clone(&self.hub);
-        let mut worker = Worker::new(self.index, provider, desk, delivery, hub, &self.options, ticks_itself);
-        for Listening { socket, address } in self.listeners {
-            if let Err(error) = worker.listen(socket, address) {
+        let worker = match self.plan.build(self.index, self.listeners, provider, desk, delivery, ticks_itself) {
+            Ok(worker) => worker,
+            Err(error) => {
                 let _ = self.ready.send(Err(error));
                 return 0;
             }
-        }
+        };
         let _ = self.ready.send(Ok(()));
         drop(self.ready);
-        worker.run(self.options.batch)
+        worker.run(self.plan.options.batch)
     }
 
     fn give_up(self, error: fastport_io::Error) -> u64 {

@@ -104,14 +104,13 @@ impl Hub {
 
     /// Asks all workers to drain for at most `drain_limit` and to end. The first call counts.
     pub(crate) fn stop(&self, drain_limit: Duration) {
-        let now = Instant::now();
-        if self.stopped_at.set(now).is_err() {
+        if self.stopped_at.set(Instant::now()).is_err() {
             return;
         }
-        let deadline = now.checked_add(drain_limit).unwrap_or(now + LONGEST_DRAIN);
+        let drain_limit = drain_limit.min(LONGEST_DRAIN);
         for port in &self.ports {
             // A worker that has ended needs no order.
-            let _ = port.mailbox.order(Command::Stop { deadline });
+            let _ = port.mailbox.order(Command::Stop { drain_limit });
         }
     }
 

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
 use fastport_io::slab::Key;
 use fastport_io::{Socket, Waker};
@@ -32,8 +32,8 @@ pub(crate) enum Command {
     Connect(Box<ConnectRequest>),
     /// Close the listeners.
     StopAccepting,
-    /// Drain until then, and end.
-    Stop { deadline: Instant },
+    /// Drain for at most that long, and end.
+    Stop { drain_limit: Duration },
 }
 
 /// A connection to be made.

@@ -9,6 +9,8 @@ mod handler_pool;
 mod hub;
 mod mailbox;
 mod seats;
+#[cfg(feature = "sim")]
+mod simulate;
 mod slots;
 mod stats;
 mod worker;
@@ -22,6 +24,8 @@ use fastport_io::{Backend, Error, ErrorCode, Selection};
 
 pub use builder::ServiceBuilder;
 pub use handle::{Handle, SessionHandle, SharedFrame};
+#[cfg(feature = "sim")]
+pub use simulate::SimService;
 pub use stats::ServiceStats;
 
 pub(crate) use mailbox::Command;

@@ -48,6 +48,18 @@ pub(super) enum Timer {
     StopDeadline,
 }
 
+/// What a turn brings, in memory that is used again by the next.
+pub(super) struct Inbox {
+    batch: CompletionBatch,
+    commands: Vec<Command>,
+}
+
+impl Inbox {
+    pub(super) fn new(batch_limit: usize) -> Self {
+        Self { batch: CompletionBatch::with_capacity(batch_limit), commands: Vec::new() }
+    }
+}
+
 pub(super) struct Worker<P, F, D> {
     pub(super) index: usize,
     pub(super) provider: P,
@@ -108,34 +120,41 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
 
     /// Works until the service stops or the provider fails. Returns the number of sessions that were cut off.
     pub(super) fn run(mut self, batch_limit: usize) -> u64 {
-        let mut batch = CompletionBatch::with_capacity(batch_limit);
-        let mut commands = Vec::new();
         let hub = Arc::clone(&self.hub);
         let port = &hub.ports[self.index];
-        while !self.is_finished() {
-            let wait = if port.mailbox.fall_asleep() { self.wait_limit() } else { Some(Duration::ZERO) };
-            let processed = self.provider.process_completions(&mut batch, wait);
-            port.mailbox.wake_up();
-            if let Err(error) = processed {
-                self.provider_failed(error);
-                break;
-            }
-            self.desk.now = self.provider.now();
-            self.desk.stats.batches += u64::from(!batch.is_empty());
-            for completion in batch.drain() {
-                self.dispatch(completion);
-            }
-            port.mailbox.take(&mut commands);
-            for command in commands.drain(..) {
-                self.obey(command);
-            }
-            while let Some(timer) = self.timers.pop_expired(self.desk.now) {
-                self.timer_due(timer);
-            }
-            self.look_after_dirty(port);
-            self.publish(port);
-        }
+        let mut inbox = Inbox::new(batch_limit);
+        while self.turn(&mut inbox, port) {}
         self.end(port)
+    }
+
+    /// One turn: waits, then handles all that has happened. False when the worker's work is done.
+    #[inline]
+    pub(super) fn turn(&mut self, inbox: &mut Inbox, port: &Port) -> bool {
+        if self.is_finished() {
+            return false;
+        }
+        let wait = if port.mailbox.fall_asleep() { self.wait_limit() } else { Some(Duration::ZERO) };
+        let processed = self.provider.process_completions(&mut inbox.batch, wait);
+        port.mailbox.wake_up();
+        if let Err(error) = processed {
+            self.provider_failed(error);
+            return false;
+        }
+        self.desk.now = self.provider.now();
+        self.desk.stats.batches += u64::from(!inbox.batch.is_empty());
+        for completion in inbox.batch.drain() {
+            self.dispatch(completion);
+        }
+        port.mailbox.take(&mut inbox.commands);
+        for command in inbox.commands.drain(..) {
+            self.obey(command);
+        }
+        while let Some(timer) = self.timers.pop_expired(self.desk.now) {
+            self.timer_due(timer);
+        }
+        self.look_after_dirty(port);
+        self.publish(port);
+        true
     }
 
     fn is_finished(&self) -> bool {
@@ -189,7 +208,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
             Command::Adopt { socket, peer } => self.adopt(socket, peer),
             Command::Connect(request) => self.begin_connector(*request),
             Command::StopAccepting => self.close_listeners(),
-            Command::Stop { deadline } => self.begin_stop(deadline),
+            Command::Stop { drain_limit } => self.begin_stop(drain_limit),
         }
     }
 
@@ -206,7 +225,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         }
     }
 
-    fn begin_stop(&mut self, deadline: Instant) {
+    fn begin_stop(&mut self, drain_limit: Duration) {
         if self.is_stopping {
             return;
         }
@@ -214,7 +233,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         self.close_listeners();
         self.end_waiting_connectors();
         self.close_all(CloseHow::Drain);
-        self.timers.insert(deadline, Timer::StopDeadline);
+        self.timers.insert(self.desk.now + drain_limit, Timer::StopDeadline);
     }
 
     // Timers
@@ -295,7 +314,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         }
     }
 
-    fn end(mut self, port: &Port) -> u64 {
+    pub(super) fn end(mut self, port: &Port) -> u64 {
         let left = port.mailbox.close();
         for command in left {
             if matches!(command, Command::Adopt { .. } | Command::Connect(_)) {

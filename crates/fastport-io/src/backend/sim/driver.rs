@@ -106,8 +106,7 @@ impl Driver for SimDriver {
     }
 
     fn create_socket(&mut self, address: &SocketAddr) -> Result<Socket> {
-        let endpoint = self.network.lock().create(address.is_ipv6())?;
-        Ok(SimSocket::new(self.network.clone(), endpoint).into())
+        self.network.socket(address)
     }
 
     fn check_socket(&self, socket: &Socket) -> Result<()> {

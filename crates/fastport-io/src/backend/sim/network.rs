@@ -1,15 +1,18 @@
 //! The network as its user holds it.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Sim;
+use super::handle::SimSocket;
 use super::plan::{FaultCounts, FaultPlan};
 use super::state::State;
 use crate::config::ProviderConfig;
 use crate::error::{Error, ErrorCode, Result};
 use crate::provider::AsyncIoProvider;
+use crate::socket::Socket;
 
 /// A TCP network in memory with a time of its own. Clones are handles to the same network.
 ///
@@ -76,6 +79,20 @@ impl SimNetwork {
     pub fn provider(&self, config: &ProviderConfig) -> Result<Sim> {
         let _entered = self.enter();
         Sim::open(config)
+    }
+
+    /// A fresh socket of this network, for the family of `address`: to listen with, before there is a provider.
+    ///
+    /// # Errors
+    /// `NoResources` if the plan has it so.
+    pub fn socket(&self, address: &SocketAddr) -> Result<Socket> {
+        let endpoint = self.lock().create(address.is_ipv6())?;
+        Ok(SimSocket::new(self.clone(), endpoint).into())
+    }
+
+    /// Providers that were ever opened: the number of the next one.
+    pub fn providers(&self) -> usize {
+        self.lock().participants.len()
     }
 
     /// Makes this the network of [`AsyncIoProvider::open`] on this thread, for code that is generic over the provider,
