@@ -1,6 +1,6 @@
 //! What Windows keeps: queues, requests, registrations and credit, all under one lock.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE};
@@ -42,6 +42,8 @@ pub(crate) struct Kernel {
     last_handle: isize,
     completion_queues: HashMap<isize, CompletionQueue>,
     request_queues: HashMap<isize, RequestQueue>,
+    /// Those with outstanding requests, oldest first.
+    busy: BTreeSet<isize>,
     buffers: HashMap<isize, Buffer>,
     sockets: HashMap<SOCKET, SocketFacts>,
 }
@@ -189,8 +191,11 @@ impl Kernel {
     }
 
     fn outstanding_on(&self, completion_queue: isize) -> u32 {
-        let lanes = self.request_queues.values().flat_map(|queue| &queue.lanes);
-        lanes.filter(|lane| lane.completion_queue == completion_queue).map(|lane| lane.outstanding).sum()
+        self.busy_lanes().filter(|lane| lane.completion_queue == completion_queue).map(|lane| lane.outstanding).sum()
+    }
+
+    fn busy_lanes(&self) -> impl Iterator<Item = &Lane> {
+        self.busy.iter().filter_map(|handle| self.request_queues.get(handle)).flat_map(|queue| &queue.lanes)
     }
 
     /// `None`: the queue is corrupt.
@@ -225,7 +230,11 @@ impl Kernel {
         }
         let Some(queue) = self.request_queues.get_mut(&entry.queue) else { return };
         queue.lanes[entry.direction as usize].outstanding -= 1;
-        if queue.closed && queue.outstanding() == 0 {
+        if queue.outstanding() > 0 {
+            return;
+        }
+        self.busy.remove(&entry.queue);
+        if queue.closed {
             self.release(entry.queue);
         }
     }
@@ -233,8 +242,7 @@ impl Kernel {
     pub(crate) fn notify(&mut self, handle: isize) -> Result<(), i32> {
         let queue = self.completion_queues.get(&handle).ok_or(WSAEINVAL)?;
         let judge = Arc::clone(&queue.judge);
-        let lanes = || self.request_queues.values().flat_map(|queue| &queue.lanes);
-        let requests = || lanes().filter(|lane| lane.completion_queue == handle).flat_map(Lane::requests);
+        let requests = || self.busy_lanes().filter(|lane| lane.completion_queue == handle).flat_map(Lane::requests);
         if requests().any(|request| request.deferred) {
             judge.report(Rule::Commit, "a notification is armed while deferred requests wait for their commit");
         }
@@ -422,6 +430,7 @@ impl Kernel {
         let Some(queue) = self.request_queues.get_mut(&handle) else { return Err(WSAENOTSOCK) };
         let lane = &mut queue.lanes[direction as usize];
         lane.outstanding += 1;
+        self.busy.insert(handle);
         lane.waiting.push_back(request);
         if !deferred {
             lane.commit();
@@ -444,7 +453,7 @@ impl Kernel {
 
     /// A range that the system receives into is nobody else's; one that is sent may not be sent again meanwhile.
     fn check_overlap(&self, judge: &Judge, direction: Direction, start: *mut u8, bytes: u32) -> Result<(), i32> {
-        let in_flight = self.request_queues.values().flat_map(|queue| &queue.lanes).flat_map(Lane::requests);
+        let in_flight = self.busy_lanes().flat_map(Lane::requests);
         let landed = self.completion_queues.values().flat_map(|queue| &queue.entries);
         let mut ranges = in_flight.map(|request| &request.range).chain(landed.map(|entry| &entry.range));
         if !ranges.any(|range| range.overlaps(start, bytes as usize)) {
@@ -479,10 +488,12 @@ impl Kernel {
         let mut active = false;
         // Each socket's place in the turn is drawn by lot; among equals, and without disorder, the oldest comes first.
         let mut order: Vec<(u32, isize)> = self
-            .request_queues
+            .busy
             .iter()
-            .filter(|(_, queue)| queue.outstanding() > 0)
-            .map(|(&handle, queue)| (queue.judge.below(queue.judge.settings.disorder.shuffle), handle))
+            .filter_map(|&handle| {
+                let judge = &self.request_queues.get(&handle)?.judge;
+                Some((judge.below(judge.settings.disorder.shuffle), handle))
+            })
             .collect();
         order.sort_unstable();
         for (_, handle) in order {
