@@ -1,6 +1,7 @@
 //! A process that runs out of descriptors serves whom it can, refuses the rest at once, and does not spin.
 //!
 //! The service runs in a child process with a limit of its own.
+#![cfg(unix)]
 
 mod common;
 

@@ -1,6 +1,7 @@
 //! Ten thousand sessions that have exchanged a packet and now are silent cost at most 1 KiB each.
 //!
 //! The service runs in a child process, so that the clients' memory and descriptors do not count.
+#![cfg(target_os = "linux")]
 
 mod common;
 

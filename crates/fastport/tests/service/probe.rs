@@ -15,11 +15,21 @@ use crate::common::{Client, PATIENCE, localhost};
 /// Instantiates tests, functions of the backend, for every backend of this system.
 macro_rules! on_every_backend {
     ($($test:ident),* $(,)?) => {
+        #[cfg(target_os = "linux")]
         mod io_uring {
             $(#[test] fn $test() { crate::probe::run(fastport_io::Backend::IoUring, super::$test); })*
         }
+        #[cfg(target_os = "linux")]
         mod epoll {
             $(#[test] fn $test() { crate::probe::run(fastport_io::Backend::Epoll, super::$test); })*
+        }
+        #[cfg(all(unix, not(target_os = "linux")))]
+        mod kqueue {
+            $(#[test] fn $test() { crate::probe::run(fastport_io::Backend::Kqueue, super::$test); })*
+        }
+        #[cfg(windows)]
+        mod iocp {
+            $(#[test] fn $test() { crate::probe::run(fastport_io::Backend::Iocp, super::$test); })*
         }
     };
 }

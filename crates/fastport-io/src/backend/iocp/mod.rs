@@ -109,8 +109,12 @@ impl Driver for IocpDriver {
     fn poll(&mut self, core: &mut Core<PortSocket>, wait: Option<Duration>, room: usize) -> Result<bool> {
         let wait = if self.ended.is_empty() { wait } else { Some(Duration::ZERO) };
         self.io.collect(wait, room)?;
-        // Only those that stood in line before: what ends at once while they are looked at has its turn later.
-        let turn = self.ended.len().min(room);
+        // Only those that stand in line now: what ends at once while they are looked at has its turn later.
+        for _ in 0..self.ended.len().min(room) {
+            if let Some((op, result)) = self.ended.pop_front() {
+                self.on_end(core, op, result);
+            }
+        }
         let mut woken = false;
         while let Some(packet) = self.io.next_packet(core) {
             match packet {
@@ -118,11 +122,6 @@ impl Driver for IocpDriver {
                 Packet::Completed(completed) => self.on_end(core, completed.op, completed.result),
                 Packet::Wake => woken |= self.io.waker().take(),
                 Packet::Backend(key) => debug_assert!(false, "nobody posts packets with key {key}"),
-            }
-        }
-        for _ in 0..turn {
-            if let Some((op, result)) = self.ended.pop_front() {
-                self.on_end(core, op, result);
             }
         }
         Ok(woken)
