@@ -68,11 +68,13 @@ impl<T> Slab<T> {
     }
 
     /// Stores a value; `NoResources` at the limit.
+    #[inline]
     pub fn insert(&mut self, value: T) -> Result<Key> {
         self.insert_with(|_| value)
     }
 
     /// Stores the value that is made from its own key; `NoResources` at the limit.
+    #[inline]
     pub fn insert_with(&mut self, make: impl FnOnce(Key) -> T) -> Result<Key> {
         if self.first_vacant == END {
             if self.slots.len() as u32 >= self.limit {

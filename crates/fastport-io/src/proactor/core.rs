@@ -78,6 +78,8 @@ pub(crate) struct Core<S> {
     deadlines: Deadlines,
     epoch: Instant,
     now: Instant,
+    /// `now` since `epoch`; each operation is stamped with it twice.
+    now_ns: u64,
     counters: Counters,
     latency: LatencyHistogram,
 }
@@ -97,6 +99,7 @@ impl<S: Default> Core<S> {
             deadlines: Deadlines::new(now),
             epoch: now,
             now,
+            now_ns: 0,
             counters: Counters::default(),
             latency: LatencyHistogram::new(),
         }
@@ -107,7 +110,6 @@ impl<S: Default> Core<S> {
     /// The operation, if it is still in flight. A driver that gets an id back from the kernel asks here; a stale one is
     /// counted and answered with `None`.
     #[inline]
-    #[allow(dead_code, reason = "for drivers whose operations are with the kernel")]
     pub(crate) fn op_from_kernel(&mut self, op: OpId) -> Option<&mut Op> {
         if self.ops.get(op.0).is_none() {
             self.counters.stale += 1;
@@ -123,7 +125,6 @@ impl<S: Default> Core<S> {
     }
 
     #[inline]
-    #[allow(dead_code, reason = "for drivers whose operations are with the kernel")]
     pub(crate) fn op_mut(&mut self, op: OpId) -> Option<&mut Op> {
         self.ops.get_mut(op.0)
     }
@@ -155,7 +156,6 @@ impl<S: Default> Core<S> {
     }
 
     /// Takes the buffer back that the driver gave to a receive stream's operation.
-    #[allow(dead_code, reason = "for drivers whose operations are with the kernel")]
     pub(crate) fn take_stream_buffer(&mut self, id: OpId) -> Option<ReceiveBuffer> {
         match std::mem::replace(&mut self.ops.get_mut(id.0)?.work, Work::Nothing) {
             Work::Receive(buffer) => Some(buffer),
@@ -286,12 +286,15 @@ impl<S: Default> Core<S> {
             self.counters.stale += 1;
             return;
         };
-        let result = self.note_end_of_connection(&op, result);
+        let result = match result {
+            Ok(1..) => result,
+            result => self.note_end_of_connection(&op, result),
+        };
         if result.as_ref().is_err_and(|error| !error.is_cancelled()) {
             self.counters.errors += 1;
         }
         if !op.kind.is_stream() && op.kind != OpKind::Timeout {
-            self.latency.record(self.clock_ns().saturating_sub(op.submitted_ns));
+            self.latency.record(self.now_ns.saturating_sub(op.submitted_ns));
         }
         let payload = match op.work {
             // A stream's buffer is the pool's; only that of a one-shot receive goes back to its owner.
@@ -363,7 +366,6 @@ impl<S: Default> Core<S> {
 
     /// Stores an operation and, unless it belongs to no lane, queues it. Returns whether it is at the head.
     pub(super) fn insert(&mut self, kind: OpKind, socket: SocketId, context: u64, work: Work) -> Result<(OpId, bool)> {
-        let submitted_ns = self.clock_ns();
         let key = self.ops.insert(Op {
             kind,
             state: OpState::Waiting,
@@ -374,7 +376,7 @@ impl<S: Default> Core<S> {
             place_in_line: 0,
             socket,
             context,
-            submitted_ns,
+            submitted_ns: self.now_ns,
             next: None,
             work,
         })?;
@@ -462,7 +464,6 @@ impl<S: Default> Core<S> {
     }
 
     /// True if a stream waits for a buffer.
-    #[allow(dead_code, reason = "for drivers whose operations are with the kernel")]
     pub(crate) fn has_parked(&self) -> bool {
         !self.parked.is_empty()
     }
@@ -557,10 +558,7 @@ impl<S: Default> Core<S> {
 
     pub(super) fn set_now(&mut self, now: Instant) {
         self.now = now;
-    }
-
-    fn clock_ns(&self) -> u64 {
-        (self.now - self.epoch).as_nanos() as u64
+        self.now_ns = now.saturating_duration_since(self.epoch).as_nanos() as u64;
     }
 
     pub(super) fn add_deadline(&mut self, op: OpId, deadline: Instant) {
