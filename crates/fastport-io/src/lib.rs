@@ -44,16 +44,16 @@ mod select;
 mod stats;
 mod waker;
 
+#[cfg(all(unix, any(not(target_os = "linux"), fastport_libkqueue)))]
+pub use backend::Kqueue;
 #[cfg(all(windows, feature = "rio-test-table"))]
 #[doc(hidden)]
 pub use backend::use_rio_table;
-#[cfg(windows)]
-pub use backend::{Iocp, Rio};
-#[cfg(all(unix, any(not(target_os = "linux"), fastport_libkqueue)))]
-pub use backend::Kqueue;
 pub use backend::{COMPILED, Visitor, with_backend};
 #[cfg(target_os = "linux")]
 pub use backend::{Epoll, IoUring};
+#[cfg(windows)]
+pub use backend::{Iocp, Rio};
 pub use buffer::{
     BufferPool, ByteRing, Lease, PoolBuffer, PoolConfig, PoolStats, ReceiveBuffer, Region, SendBuffer, SendBuffers,
 };

@@ -18,9 +18,9 @@ mod region;
 mod ring;
 mod transfer;
 
-pub use pool::{BufferPool, Lease, PoolBuffer, PoolConfig, PoolStats};
 #[cfg(windows)]
 pub(crate) use pool::RegionRegistrar;
+pub use pool::{BufferPool, Lease, PoolBuffer, PoolConfig, PoolStats};
 pub use region::{PAGE_BYTES, Region};
 pub use ring::{ByteRing, Reservation};
 pub use transfer::{ReceiveBuffer, SendBuffer, SendBuffers};

@@ -14,9 +14,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::core::Core;
 pub(crate) use self::driver::Driver;
-#[allow(unused_imports, reason = "drivers on readiness need not name it")]
-pub(crate) use self::op::Transfer;
-pub(crate) use self::op::Work;
+pub(crate) use self::op::{Transfer, Work};
 pub(crate) use self::regions::MAX_REGIONS;
 
 use crate::buffer::{BufferPool, PoolConfig, ReceiveBuffer, Region, SendBuffers};

@@ -124,10 +124,9 @@ impl Socket {
 
     /// `SO_KEEPALIVE` with its times.
     pub fn set_tcp_keepalive(&self, keep_alive: &KeepAlive) -> io::Result<()> {
-        let probing = TcpKeepalive::new()
-            .with_time(keep_alive.idle)
-            .with_interval(keep_alive.interval)
-            .with_retries(keep_alive.probes);
+        let probing = TcpKeepalive::new().with_time(keep_alive.idle);
+        #[cfg(not(target_os = "openbsd"))]
+        let probing = probing.with_interval(keep_alive.interval).with_retries(keep_alive.probes);
         either!(
             self,
             system => system.set_tcp_keepalive(&probing),

@@ -24,7 +24,8 @@ pub struct SocketOptions {
     pub linger: Option<Duration>,
 }
 
-/// When TCP probes a silent peer, in whole seconds.
+/// When TCP probes a silent peer, in whole seconds. OpenBSD has one setting for all sockets (`net.inet.tcp.keepidle` and
+/// its kin) instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeepAlive {
     /// Silence before the first probe (`TCP_KEEPIDLE`, `TCP_KEEPALIVE` on macOS).

@@ -14,6 +14,7 @@
 mod buffer_ring;
 mod complete;
 mod queue;
+mod refusal;
 mod setup;
 mod tag;
 

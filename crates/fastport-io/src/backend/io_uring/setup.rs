@@ -1,10 +1,11 @@
-//! Setting a ring up: the ladder of flags, the probe of what the kernel has, and sentences for when it has nothing.
+//! Setting a ring up: the ladder of flags, and the probe of what the kernel has.
 
 use std::io;
 
 use io_uring::{IoUring, Probe, opcode};
 use rustix::io::Errno;
 
+use super::refusal;
 use crate::config::{IoUringOptions, ProviderConfig};
 use crate::error::{Error, ErrorCode, Result};
 
@@ -43,11 +44,11 @@ pub(super) fn build(config: &ProviderConfig, notes: &mut Vec<String>) -> Result<
                 break;
             }
             Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {}
-            Err(error) => return Err(refusal(&error)),
+            Err(error) => return Err(refusal::explain(&error)),
         }
     }
     let Some((ring, flags)) = built else {
-        return Err(refusal(&io::Error::from_raw_os_error(Errno::INVAL.raw_os_error())));
+        return Err(refusal::explain(&io::Error::from_raw_os_error(Errno::INVAL.raw_os_error())));
     };
     if flags != ladder[0] {
         notes.push(format!("kernel refused {:?}, got {flags:?}", ladder[0]));
@@ -138,44 +139,6 @@ fn find_rungs(ring: &IoUring, options: &IoUringOptions, flags: TaskFlags, notes:
     })
 }
 
-/// What the refusal of `io_uring_setup(2)` means, and what to do.
-fn refusal(error: &io::Error) -> Error {
-    let os_code = error.raw_os_error().unwrap_or(0);
-    let advice = match Errno::from_raw_os_error(os_code) {
-        Errno::PERM => match disabled_by_sysctl() {
-            Some(level) => format!(
-                "disabled by sysctl kernel.io_uring_disabled={level}; set it to 0 with \
-                 'sysctl -w kernel.io_uring_disabled=0'"
-            ),
-            None => "blocked by seccomp (EPERM); allow io_uring_setup, io_uring_enter and io_uring_register in the \
-                     sandbox's profile"
-                .to_owned(),
-        },
-        Errno::NOSYS => {
-            "this kernel has no io_uring, or a sandbox hides it (ENOSYS); it needs Linux 5.6 or newer".into()
-        }
-        Errno::NOMEM => {
-            "not enough locked memory for the rings (ENOMEM); raise 'ulimit -l' or lower the queue depth".into()
-        }
-        Errno::MFILE | Errno::NFILE => "no file descriptors left; raise 'ulimit -n'".into(),
-        _ => "io_uring_setup failed".into(),
-    };
-    match os_code {
-        0 => Error::new(ErrorCode::OperationFailed, format!("{advice}: {error}")),
-        _ if matches!(Errno::from_raw_os_error(os_code), Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            Error::new(ErrorCode::PlatformNotSupported, advice)
-        }
-        _ => Error::from_os(os_code).during(advice),
-    }
-}
-
-/// The value of the sysctl, if it forbids io_uring to this process (2: to all, 1: to those without CAP_SYS_ADMIN).
-fn disabled_by_sysctl() -> Option<String> {
-    let level = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?;
-    let level = level.trim();
-    (level == "1" || level == "2").then(|| level.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,13 +158,5 @@ mod tests {
     fn a_switched_off_flag_is_on_no_rung() {
         let options = IoUringOptions { single_issuer: false, coop_taskrun: false, ..IoUringOptions::default() };
         assert!(ladder(&options).iter().all(|rung| !rung.single_issuer && !rung.coop_taskrun && !rung.defer_taskrun));
-    }
-
-    #[test]
-    fn a_refusal_says_what_to_do() {
-        for (errno, word) in [(Errno::NOSYS, "5.6"), (Errno::NOMEM, "ulimit -l"), (Errno::MFILE, "ulimit -n")] {
-            let error = refusal(&io::Error::from_raw_os_error(errno.raw_os_error()));
-            assert!(error.to_string().contains(word), "{error}");
-        }
     }
 }
