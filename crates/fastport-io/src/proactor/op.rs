@@ -36,7 +36,6 @@ pub(crate) struct Op {
     /// Bytes sent so far.
     pub(crate) progress: u32,
     /// The driver's own note about the operation; 0 at first.
-    #[allow(dead_code, reason = "for drivers whose operations are with the kernel")]
     pub(crate) note: i32,
     /// When a stream came to wait for a pool buffer: the number of that wait, or 0 if it does not wait.
     pub(super) place_in_line: u64,
@@ -83,6 +82,5 @@ pub(crate) struct Transfer {
     pub(crate) first: (*mut u8, usize),
     pub(crate) second: Option<(*mut u8, usize)>,
     /// What the driver called the region of a registered transfer.
-    #[allow(dead_code, reason = "for drivers that register memory")]
     pub(crate) registration: Option<u32>,
 }
