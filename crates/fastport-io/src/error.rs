@@ -107,13 +107,14 @@ pub struct Error {
     code: ErrorCode,
     /// 0 where the error did not come from the system.
     os_code: i32,
-    detail: Option<Cow<'static, str>>,
+    /// Boxed, because errors travel in completions: those without words, the usual ones, stay small.
+    detail: Option<Box<Cow<'static, str>>>,
 }
 
 impl Error {
     /// An error that this crate found itself, with a sentence that says what to do.
     pub fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, os_code: 0, detail: Some(detail.into()) }
+        Self { code, os_code: 0, detail: Some(Box::new(detail.into())) }
     }
 
     /// An error that needs no more words than its code.
@@ -134,7 +135,7 @@ impl Error {
             None if self.os_code == 0 => format!("{what}: {}", self.code.describe()),
             None => what.to_string(),
         };
-        self.detail = Some(detail.into());
+        self.detail = Some(Box::new(detail.into()));
         self
     }
 
@@ -178,7 +179,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.os_code == 0 {
             // A sentence of this crate's own says more than its code.
-            return f.write_str(self.detail.as_deref().unwrap_or(self.code.describe()));
+            return f.write_str(self.detail.as_deref().map_or(self.code.describe(), |detail| detail));
         }
         if let Some(detail) = &self.detail {
             write!(f, "{detail}: ")?;

@@ -1,5 +1,6 @@
 //! Operations and what comes back from them.
 
+use std::collections::VecDeque;
 use std::net::Shutdown;
 
 use crate::buffer::{Lease, ReceiveBuffer};
@@ -155,7 +156,7 @@ pub type Direction = Shutdown;
 /// The array that `process_completions` fills. It never grows: what does not fit stays with the provider.
 #[derive(Debug)]
 pub struct CompletionBatch {
-    entries: Vec<Completion>,
+    entries: VecDeque<Completion>,
     limit: usize,
 }
 
@@ -166,7 +167,7 @@ impl CompletionBatch {
     /// If `limit` is 0.
     pub fn with_capacity(limit: usize) -> Self {
         assert!(limit > 0, "a batch has room for at least one completion");
-        Self { entries: Vec::with_capacity(limit), limit }
+        Self { entries: VecDeque::with_capacity(limit), limit }
     }
 
     /// How many it can hold.
@@ -175,38 +176,47 @@ impl CompletionBatch {
     }
 
     /// How many it holds.
-    pub const fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// True if it holds none.
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// Takes all completions out, oldest first.
-    pub fn drain(&mut self) -> std::vec::Drain<'_, Completion> {
+    pub fn drain(&mut self) -> std::collections::vec_deque::Drain<'_, Completion> {
         self.entries.drain(..)
     }
 
     /// Looks at them, oldest first.
-    pub fn iter(&self) -> std::slice::Iter<'_, Completion> {
+    pub fn iter(&self) -> std::collections::vec_deque::Iter<'_, Completion> {
         self.entries.iter()
     }
 
-    pub(crate) const fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.limit - self.entries.len()
     }
 
     pub(crate) fn push(&mut self, completion: Completion) {
         debug_assert!(self.room() > 0, "the provider asks for room first");
-        self.entries.push(completion);
+        self.entries.push_back(completion);
+    }
+
+    /// Takes all of `ready` at once, if the batch is empty and has room for them; `ready` gets the batch's memory.
+    pub(crate) fn take_all(&mut self, ready: &mut VecDeque<Completion>) -> bool {
+        let fits = self.entries.is_empty() && ready.len() <= self.limit;
+        if fits {
+            std::mem::swap(&mut self.entries, ready);
+        }
+        fits
     }
 }
 
 impl<'a> IntoIterator for &'a CompletionBatch {
     type Item = &'a Completion;
-    type IntoIter = std::slice::Iter<'a, Completion>;
+    type IntoIter = std::collections::vec_deque::Iter<'a, Completion>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()

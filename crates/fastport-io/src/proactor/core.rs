@@ -20,7 +20,7 @@ use super::op::{Lane, Op, OpState, READ, Transfer, WRITE, Work, lane_of};
 use super::regions::Regions;
 use crate::buffer::{BufferPool, Lease, ReceiveBuffer, SendBuffers};
 use crate::error::{Error, ErrorCode, Result};
-use crate::operation::{CloseMode, Completion, OpId, OpKind, Payload, SocketId};
+use crate::operation::{CloseMode, Completion, CompletionBatch, OpId, OpKind, Payload, SocketId};
 use crate::slab::Slab;
 use crate::socket::Socket;
 use crate::stats::{LatencyHistogram, ProviderStats};
@@ -597,10 +597,25 @@ impl<S: Default> Core<S> {
         Some(completion)
     }
 
-    pub(super) fn count_batch(&mut self, completions: u64) {
-        self.counters.batches += 1;
-        self.counters.completions += completions;
-        self.counters.max_batch = self.counters.max_batch.max(completions);
+    /// Moves completions into the batch as far as it has room, and returns their number.
+    pub(super) fn hand_over(&mut self, batch: &mut CompletionBatch) -> usize {
+        let before = batch.len();
+        if batch.take_all(&mut self.ready) {
+            self.ready_finals = 0;
+        } else {
+            while batch.room() > 0
+                && let Some(completion) = self.take_ready()
+            {
+                batch.push(completion);
+            }
+        }
+        let moved = batch.len() - before;
+        if moved > 0 {
+            self.counters.batches += 1;
+            self.counters.completions += moved as u64;
+            self.counters.max_batch = self.counters.max_batch.max(moved as u64);
+        }
+        moved
     }
 
     pub(super) fn stats(&self) -> ProviderStats {

@@ -337,17 +337,7 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
                 break;
             }
         }
-        let mut moved = 0;
-        while moved < room
-            && let Some(completion) = self.core.take_ready()
-        {
-            batch.push(completion);
-            moved += 1;
-        }
-        if moved > 0 {
-            self.core.count_batch(moved as u64);
-        }
-        Ok(moved)
+        Ok(self.core.hand_over(batch))
     }
 
     fn receive_pool(&self) -> &BufferPool {
