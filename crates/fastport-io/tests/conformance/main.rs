@@ -18,6 +18,7 @@ mod half_close;
 mod ids;
 mod info;
 mod limits;
+mod mixed;
 mod pool;
 mod races;
 mod receive;
@@ -215,6 +216,9 @@ macro_rules! suite {
                 cancelling_a_dead_operation_spares_its_successor
                 a_dead_socket_id_does_not_reach_the_socket_in_its_place
                 a_new_socket_with_an_old_descriptor_sees_none_of_the_old_events
+            }
+            mixed {
+                any_sequence_of_operations_keeps_the_contract
             }
             limits {
                 a_configuration_out_of_range_is_refused_by_name

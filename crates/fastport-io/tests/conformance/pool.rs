@@ -84,18 +84,18 @@ pub(crate) fn streams_wait_in_line_and_the_oldest_goes_on_first<P: AsyncIoProvid
     let streams = streams(&mut rig, &pairs);
     rig.send_now(pairs[0].0, b"0");
     let mut lease = next_lease(&mut rig, streams[0]);
-    for line in 1..5 {
+    for (number, &(client, _)) in (b'1'..).zip(&pairs[1..]) {
         let before = waits(&rig);
-        rig.send_now(pairs[line].0, &[b'0' + line as u8]);
+        rig.send_now(client, &[number]);
         rig.until("the next stream waits in line", |rig| waits(rig) > before);
     }
-    for line in 1..5 {
+    for (number, &stream) in (b'1'..).zip(&streams[1..]) {
         assert_eq!(rig.provider.receive_pool().stats().allocated, 1);
         drop(lease);
         let step = rig.next_step();
-        assert_eq!(step.op, streams[line], "number {line} in line comes next");
+        assert_eq!(step.op, stream, "the one that waits for {:?} comes next", char::from(number));
         let Payload::Lease(next) = step.payload else { panic!("a stream delivers leases") };
-        assert_eq!(&next[..], &[b'0' + line as u8]);
+        assert_eq!(&next[..], &[number]);
         lease = next;
     }
 }
@@ -140,9 +140,9 @@ pub(crate) fn a_waiting_stream_can_be_cancelled_and_leaves_the_line<P: AsyncIoPr
     let streams = streams(&mut rig, &pairs);
     rig.send_now(pairs[0].0, b"holder");
     let lease = next_lease(&mut rig, streams[0]);
-    for line in 1..3 {
+    for &(client, _) in &pairs[1..] {
         let before = waits(&rig);
-        rig.send_now(pairs[line].0, b"waiter");
+        rig.send_now(client, b"waiter");
         rig.until("the next stream waits in line", |rig| waits(rig) > before);
     }
     rig.provider.cancel(streams[1]).unwrap();

@@ -22,7 +22,7 @@ impl NoDescriptors {
         let last =
             std::fs::read_dir("/dev/fd").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         let limit = last.max().unwrap_or(0u64) + 1;
-        setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum: usual.maximum.clone() }).unwrap();
+        setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum: usual.maximum }).unwrap();
         let taken = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
         Self { usual, _taken: taken }
     }
@@ -31,7 +31,7 @@ impl NoDescriptors {
 #[cfg(target_os = "linux")]
 impl Drop for NoDescriptors {
     fn drop(&mut self) {
-        rustix::process::setrlimit(rustix::process::Resource::Nofile, self.usual.clone()).unwrap();
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, self.usual).unwrap();
     }
 }
 
