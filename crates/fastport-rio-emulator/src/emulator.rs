@@ -58,6 +58,8 @@ pub struct Census {
     pub request_queues: usize,
     /// Requests whose completion was not dequeued yet.
     pub outstanding: usize,
+    /// Of these, requests whose completion waits in a completion queue.
+    pub completed: usize,
     /// Registrations of memory.
     pub buffers: usize,
     /// Requests that were ever accepted.
@@ -112,7 +114,12 @@ impl Emulator {
 
     /// The next request is refused: the call returns FALSE with this code.
     pub fn refuse_next_request(&self, code: i32) {
-        self.judge.faults().refuse_request = Some(code);
+        self.refuse_request_after(0, code);
+    }
+
+    /// The request after so many others is refused with this code.
+    pub fn refuse_request_after(&self, others: u32, code: i32) {
+        self.judge.faults().refuse_request = Some((others, code));
     }
 
     /// The next request is accepted, does nothing, and completes with this status.

@@ -400,13 +400,7 @@ impl Kernel {
         let start = self.range_of(&judge, slice)?;
         self.check_outstanding(&judge, handle, direction)?;
         self.check_overlap(&judge, direction, start, slice.Length)?;
-        let (refuse, fail) = {
-            let mut faults = judge.faults();
-            (faults.refuse_request.take(), faults.fail_request.take())
-        };
-        if let Some(code) = refuse {
-            return Err(code);
-        }
+        let ordered_status = judge.faults().next_request()?;
         if let Some(buffer) = self.buffers.get_mut(&slice.BufferId) {
             buffer.users += 1;
         }
@@ -420,7 +414,7 @@ impl Kernel {
             buffer: slice.BufferId,
             // SAFETY: the range was checked to be registered, and registered memory is readable and writable.
             range: unsafe { Guarded::new(start, slice.Length as usize) },
-            ordered_status: fail,
+            ordered_status,
         };
         {
             let mut totals = judge.totals();
@@ -561,6 +555,7 @@ impl Kernel {
             charged_entries: queues().map(|queue| queue.charged).sum(),
             request_queues: requests().count(),
             outstanding: requests().map(|queue| queue.outstanding() as usize).sum(),
+            completed: queues().map(|queue| queue.entries.len()).sum(),
             buffers: self.buffers.values().filter(|buffer| Arc::ptr_eq(&buffer.judge, judge)).count(),
             requests_ever: totals.requests,
             deferred_ever: totals.deferred,

@@ -101,14 +101,26 @@ pub(crate) struct Totals {
 /// Failures that a test has ordered.
 #[derive(Default)]
 pub(crate) struct Faults {
-    /// The next request is refused with this code.
-    pub(crate) refuse_request: Option<i32>,
+    /// A request is refused with this code, after so many more were let through.
+    pub(crate) refuse_request: Option<(u32, i32)>,
     /// The next request is accepted and completes with this status.
     pub(crate) fail_request: Option<i32>,
     /// Creating a request queue is refused with this code, as long as it is set.
     pub(crate) refuse_queue: Option<i32>,
     /// Completion queues are corrupt.
     pub(crate) corrupt: bool,
+}
+
+impl Faults {
+    /// What shall become of the next request: it is refused, completes with a status, or is carried out.
+    pub(crate) fn next_request(&mut self) -> Result<Option<i32>, i32> {
+        match self.refuse_request.take() {
+            Some((0, code)) => return Err(code),
+            Some((others, code)) => self.refuse_request = Some((others - 1, code)),
+            None => {}
+        }
+        Ok(self.fail_request.take())
+    }
 }
 
 impl Judge {
