@@ -16,7 +16,7 @@
 //!
 //! # What differs from other backends
 //! A send by request that is cancelled midway takes its whole connection with it, receives included (as
-//! `ConnectionReset`): the system ends requests only by closing their socket. Sockets that were made elsewhere, without
+//! `ConnectionReset`): the system ends requests only by closing their socket. So it does if it succeeds at that moment. Sockets that were made elsewhere, without
 //! `WSA_FLAG_REGISTERED_IO`, or had a request queue in another provider, are served by overlapped calls. A socket that is
 //! detached keeps its request queue, and its completion entries, for its life.
 
