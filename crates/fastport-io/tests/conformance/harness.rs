@@ -69,10 +69,30 @@ fn abort(name: &str) -> ! {
     std::process::abort();
 }
 
+/// Naming [`is_bound`](Self::is_bound) does not compile for a type that is `Send`: two implementations are to choose from.
+pub(crate) trait BoundToItsThread<Choice> {
+    fn is_bound() {}
+}
+
+impl<T> BoundToItsThread<()> for T {}
+impl<T: Send> BoundToItsThread<u8> for T {}
+
 /// The number of descriptors that this process has open. Only for tests that run alone.
 #[cfg(unix)]
 pub(crate) fn open_descriptors() -> usize {
     std::fs::read_dir("/dev/fd").expect("every Unix lists the descriptors of a process").count()
+}
+
+/// The number of handles that this process has open; Wine always says 0, so there these tests see memory only. Only for
+/// tests that run alone.
+#[cfg(windows)]
+pub(crate) fn open_descriptors() -> usize {
+    use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessHandleCount};
+    let mut count = 0;
+    // SAFETY: the handle stands for this process; the call writes a number.
+    let counted = unsafe { GetProcessHandleCount(GetCurrentProcess(), &raw mut count) };
+    assert_ne!(counted, 0, "Windows counts the handles of a process");
+    count as usize
 }
 
 /// Allows the process as many descriptors as the system grants it, and returns how many that are.

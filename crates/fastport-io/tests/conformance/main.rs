@@ -34,7 +34,6 @@ mod wake;
 #[cfg(windows)]
 mod emulated;
 
-#[cfg(unix)]
 mod dropping;
 #[cfg(target_os = "linux")]
 mod process;
@@ -44,6 +43,7 @@ use fastport_io::{BusyPoll, ProviderConfig};
 /// The table of all tests, for one provider and one configuration. `run_alone` is for those that look at the process.
 macro_rules! suite {
     ($provider:ty, $backend:expr, $config:expr) => {
+        const _: fn() = <$provider as crate::harness::BoundToItsThread<_>>::is_bound;
         suite! { @everywhere $provider, $backend, $config }
         suite! { @of_systems $provider, $backend, $config }
     };
@@ -271,7 +271,6 @@ macro_rules! suite {
                     the_backend_and_its_depths_are_told
                 }
             }
-            #[cfg(unix)]
             suite! { @run_alone $provider, $backend, $config,
                 dropping {
                     a_provider_that_was_opened_and_dropped_leaves_nothing
