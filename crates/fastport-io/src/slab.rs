@@ -194,9 +194,10 @@ mod tests {
             let mut dead = Vec::new();
             for (insert, value) in steps {
                 if insert {
-                    match slab.insert(value) {
-                        Ok(key) => prop_assert!(model.insert(key.to_bits(), value).is_none()),
-                        Err(_) => prop_assert_eq!(model.len(), 64),
+                    if let Ok(key) = slab.insert(value) {
+                        prop_assert!(model.insert(key.to_bits(), value).is_none());
+                    } else {
+                        prop_assert_eq!(model.len(), 64);
                     }
                 } else if let Some(&bits) = model.keys().nth(value as usize % model.len().max(1)) {
                     prop_assert_eq!(slab.remove(Key::from_bits(bits)), model.remove(&bits));

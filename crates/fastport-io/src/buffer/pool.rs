@@ -556,7 +556,7 @@ mod tests {
                 match step {
                     0 => if let Some(mut buffer) = pool.acquire() {
                         buffer.fill(stamp);
-                        if stamp % 2 == 0 { buffers.push((buffer, stamp)); } else { leases.push((buffer.freeze(256), stamp)); }
+                        if stamp.is_multiple_of(2) { buffers.push((buffer, stamp)); } else { leases.push((buffer.freeze(256), stamp)); }
                     },
                     1 => { buffers.pop(); }
                     2 => if let Some((lease, stamp)) = leases.first() {
@@ -566,7 +566,7 @@ mod tests {
                         if leases.len() > 3 { leases.remove(0); }
                     },
                     _ => match lent.pop() {
-                        Some(slot) if stamp % 2 == 0 => pool.return_lent(slot),
+                        Some(slot) if stamp.is_multiple_of(2) => pool.return_lent(slot),
                         Some(slot) => drop(pool.receive_lent(slot, 5)),
                         None => lent.extend(pool.lend(true).map(|(slot, _)| slot)),
                     },

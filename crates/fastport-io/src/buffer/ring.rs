@@ -268,9 +268,7 @@ mod tests {
         let mut ring = ByteRing::with_capacity(8);
         ring.write(b"123456");
         ring.consume(5);
-        let mut reservation = ring.reserve(5).unwrap();
-        reservation.put_slice(b"xx");
-        drop(reservation);
+        ring.reserve(5).unwrap().put_slice(b"xx");
         assert_eq!(ring.len(), 1);
         let mut reservation = ring.reserve(5).unwrap();
         reservation.put_u32(0x4142_4344);

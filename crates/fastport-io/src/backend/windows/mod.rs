@@ -25,7 +25,7 @@ mod overlapped;
 mod port;
 
 pub(crate) use self::extensions::any_tcp_socket;
-pub(crate) use self::overlapped::{Completed, OverlappedIo, Packet, PortSocket, Posted, SocketKind};
+pub(crate) use self::overlapped::{OverlappedIo, Packet, PortSocket, Posted, SocketKind};
 pub(crate) use self::port::{CompletionPort, key};
 
 use windows_sys::Win32::Networking::WinSock::WSAGetLastError;
