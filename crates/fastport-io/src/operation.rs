@@ -195,6 +195,16 @@ impl CompletionBatch {
         self.entries.iter()
     }
 
+    /// The same, to take payloads out of them.
+    pub fn iter_mut(&mut self) -> std::collections::vec_deque::IterMut<'_, Completion> {
+        self.entries.iter_mut()
+    }
+
+    /// Drops all completions, and with them what was not taken out of them.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+
     pub(crate) fn room(&self) -> usize {
         self.limit - self.entries.len()
     }
@@ -211,6 +221,15 @@ impl CompletionBatch {
             std::mem::swap(&mut self.entries, ready);
         }
         fits
+    }
+}
+
+impl<'a> IntoIterator for &'a mut CompletionBatch {
+    type Item = &'a mut Completion;
+    type IntoIter = std::collections::vec_deque::IterMut<'a, Completion>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter_mut()
     }
 }
 

@@ -67,10 +67,10 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
     }
 
     /// A client has come, or accepting has ended.
-    pub(super) fn accept_completed(&mut self, completion: Completion) {
+    pub(super) fn accept_completed(&mut self, completion: &mut Completion) {
         let index = (completion.context & !LISTENER) as usize;
         let Some(listener) = self.listeners.get_mut(index) else { return };
-        match (completion.result, completion.payload) {
+        match (&completion.result, std::mem::take(&mut completion.payload)) {
             (Ok(_), Payload::Socket(socket)) => {
                 let was_refusing = completion.kind == OpKind::Accept;
                 // While short of descriptors: is there another one, with the client's in hand?

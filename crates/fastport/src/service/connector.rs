@@ -94,16 +94,16 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
     }
 
     /// The connection stands, or could not be made.
-    pub(super) fn connect_completed(&mut self, completion: Completion) {
+    pub(super) fn connect_completed(&mut self, completion: &Completion) {
         let key = Key::from_bits(completion.context);
         let Some(seat) = self.sessions.get_mut(key) else { return };
         let Some(connector) = seat.connector else { return };
         let link = &mut seat.session.link;
-        if let Err(error) = completion.result {
+        if let Err(error) = &completion.result {
             if link.is_connecting() {
-                link.failed(&error);
+                link.failed(error);
                 self.desk.mark_dirty(link);
-                self.keep_error(connector, error);
+                self.keep_error(connector, error.clone());
             }
             return;
         }

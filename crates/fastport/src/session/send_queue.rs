@@ -79,11 +79,6 @@ impl SendQueue {
         self.queued
     }
 
-    /// True while a send is in flight.
-    pub(crate) fn is_sending(&self) -> bool {
-        self.in_flight > 0
-    }
-
     /// Number of segments.
     pub(crate) fn segments(&self) -> usize {
         usize::from(self.first.is_some()) + self.more.as_ref().map_or(0, |more| more.len())
@@ -126,26 +121,36 @@ impl SendQueue {
     }
 
     /// The oldest bytes for a send operation, in one or two parts; `None` if there are none or a send is in flight.
+    #[inline]
     pub(crate) fn take_send(&mut self) -> Option<SendBuffers> {
-        if self.in_flight > 0 {
+        if self.in_flight > 0 || self.queued == 0 {
             return None;
         }
+        let buffers = match (&self.first, &self.more) {
+            // Nearly always all there is to send lies in one ring.
+            (Some(Segment::Ring(ring)), None) => ring.send_buffers()?,
+            _ => self.gather()?,
+        };
+        self.segments_in_flight = self.segments_in_flight.max(1);
+        self.in_flight = buffers.len() as u32;
+        Some(buffers)
+    }
+
+    /// The first segment, and the first part of the second if the first is in one piece.
+    fn gather(&mut self) -> Option<SendBuffers> {
         // A ring is empty if the encoder of its first message panicked.
         while self.first.as_ref()?.len() == 0 {
             self.remove_first();
         }
-        let (first, mut second) = self.first.as_ref()?.send_buffers()?;
-        self.segments_in_flight = 1;
-        if second.is_none()
-            && let Some(next) = self.more.as_ref().and_then(|more| more.front())
-            && let Some((part, _)) = next.send_buffers()
-        {
-            second = Some(part);
+        let (first, second) = self.first.as_ref()?.send_buffers()?;
+        if second.is_some() {
+            return Some(SendBuffers::new(first, second));
+        }
+        let next = self.more.as_ref().and_then(|more| more.front()).and_then(Segment::send_buffers);
+        if next.is_some() {
             self.segments_in_flight = 2;
         }
-        let buffers = SendBuffers::new(first, second);
-        self.in_flight = buffers.len() as u32;
-        Some(buffers)
+        Some(SendBuffers::new(first, next.map(|(part, _)| part)))
     }
 
     /// The send in flight has completed, and with it all its bytes. Returns their number.
