@@ -15,6 +15,7 @@ pub(crate) use values::resolve;
 use values::{seconds, seconds_above_zero, size_bytes};
 
 use crate::bench::MAX_PAYLOAD_BYTES;
+use crate::doctor::DoctorArgs;
 
 /// The most sessions that can be asked for.
 const MAX_SESSIONS: i64 = 1_000_000;
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Client(ClientArgs),
     /// Measure latency and throughput, of a server of its own or of the one at --addr.
     Bench(BenchArgs),
+    /// Tell which backends run here, why not the others, and what to change.
+    Doctor(DoctorArgs),
 }
 
 /// Options of `fastport server`.

@@ -1,6 +1,6 @@
 //! From the text of `--backend` to a backend that runs here.
 
-use fastport_io::{Backend, Choice, ProviderConfig, Selection};
+use fastport_io::{Backend, Choice, Error, ProviderConfig, Selection};
 
 use crate::failure::{Failure, Result};
 
@@ -13,7 +13,7 @@ pub(crate) fn choose(name: &str, config: &ProviderConfig) -> Result<Backend> {
     let choice: Choice = name.parse()?;
     match fastport_io::select(choice, config) {
         Ok(selection) => Ok(announced(&selection)),
-        Err(error) => Err(Failure::new(format!("{error}; {}", remedy()))),
+        Err(error) => Err(refused(&error)),
     }
 }
 
@@ -35,6 +35,11 @@ pub(crate) fn choose_or_fall_back(name: &str, config: &ProviderConfig) -> Result
         }
     }
     Err(Failure::new(format!("{reason}; no other backend runs here either")))
+}
+
+/// What is said of a backend that does not run here: the reason with its remedy, and the backends that do.
+pub(crate) fn refused(error: &Error) -> Failure {
+    Failure::new(format!("{error}; {}", remedy()))
 }
 
 fn announced(selection: &Selection) -> Backend {

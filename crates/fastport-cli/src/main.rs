@@ -1,4 +1,4 @@
-//! The `fastport` tool: a server, a client and a benchmark over FastPort sessions.
+//! The `fastport` tool: a server, a client and a benchmark over FastPort sessions, and a doctor for the system.
 //!
 //! Exit codes: 0 for success, 1 if the work could not be done or something was lost, 2 for a wrong command line.
 
@@ -9,6 +9,7 @@ mod bench;
 mod client;
 mod clock;
 mod descriptors;
+mod doctor;
 mod failure;
 mod logging;
 mod server;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Server(args) => logging::start(log.as_deref(), "info").and_then(|()| server::run(&args)),
         Command::Client(args) => logging::start(log.as_deref(), "warn").and_then(|()| client::run(&args)),
+        Command::Doctor(args) => logging::start(log.as_deref(), "warn").and_then(|()| doctor::run(&args)),
         Command::Bench(args) => logging::start(log.as_deref(), "warn").and_then(|()| bench::run(&args)),
     };
     match done {

@@ -3,6 +3,7 @@
 
 mod bench;
 mod client;
+mod doctor;
 mod process;
 mod server;
 mod wire;

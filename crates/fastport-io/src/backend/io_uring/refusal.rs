@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorCode};
 
 /// The error for a refusal of `io_uring_setup(2)`.
 pub(super) fn explain(refusal: &io::Error) -> Error {
-    explain_with(refusal, &Circumstances::read())
+    explain_with(refusal, Circumstances::read())
 }
 
 /// What the process is subject to.
@@ -53,12 +53,12 @@ impl Circumstances {
         }
     }
 
-    fn is_forbidden_by_sysctl(&self) -> bool {
+    fn is_forbidden_by_sysctl(self) -> bool {
         self.sysctl >= 2 || (self.sysctl == 1 && !self.is_admin)
     }
 }
 
-fn explain_with(refusal: &io::Error, circumstances: &Circumstances) -> Error {
+fn explain_with(refusal: &io::Error, circumstances: Circumstances) -> Error {
     let Some(os_code) = refusal.raw_os_error() else {
         return Error::new(ErrorCode::OperationFailed, format!("io_uring_setup failed: {refusal}"));
     };
@@ -81,7 +81,7 @@ fn explain_with(refusal: &io::Error, circumstances: &Circumstances) -> Error {
     }
 }
 
-fn by_sysctl(circumstances: &Circumstances) -> String {
+fn by_sysctl(circumstances: Circumstances) -> String {
     let mut advice = match circumstances.sysctl {
         1 => "disabled for processes without privileges by sysctl kernel.io_uring_disabled=1; set it to 0 with \
               'sysctl -w kernel.io_uring_disabled=0', or name a group of this user in kernel.io_uring_group"
@@ -114,7 +114,7 @@ mod tests {
 
     fn explained(errno: Errno, circumstances: Circumstances) -> String {
         let refusal = io::Error::from_raw_os_error(errno.raw_os_error());
-        explain_with(&refusal, &circumstances).to_string()
+        explain_with(&refusal, circumstances).to_string()
     }
 
     #[test]
