@@ -195,7 +195,8 @@ pub(crate) fn a_waiting_operation_is_cancelled_out_of_its_queue<P: AsyncIoProvid
 pub(crate) fn a_cancelled_send_that_has_not_begun_leaves_no_gap<P: AsyncIoProvider>(config: &ProviderConfig) {
     let mut rig = Rig::<P>::open(config);
     let (client, server) = rig.pair();
-    let first = pattern(30, 32 << 20);
+    rig.narrow(client, server);
+    let first = pattern(30, 4 << 20);
     let blocked = rig.send(client, first.clone());
     let cancelled = rig.send(client, b"never".to_vec());
     let last = rig.send(client, b"last".to_vec());

@@ -32,8 +32,7 @@ pub(crate) fn a_large_region_is_sent_whole_to_a_slow_reader<P: AsyncIoProvider>(
     const BYTES: usize = 4 << 20;
     let mut rig = Rig::<P>::open(config);
     let (client, server) = rig.pair();
-    rig.provider.socket(client).unwrap().set_send_buffer_size(64 * 1024).unwrap();
-    rig.provider.socket(server).unwrap().set_recv_buffer_size(64 * 1024).unwrap();
+    rig.narrow(client, server);
     let region = register(&mut rig, BYTES);
     let sent = pattern(81, BYTES);
     rig.provider.region_mut(region).unwrap().copy_from_slice(&sent);

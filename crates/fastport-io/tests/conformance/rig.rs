@@ -377,6 +377,14 @@ impl<P: AsyncIoProvider> Rig<P> {
         panic!("a listener without a queue took 16 connections");
     }
 
+    /// Makes the system hold little between two sockets, so that large sends must wait for their reader.
+    #[track_caller]
+    pub(crate) fn narrow(&self, sender: SocketId, receiver: SocketId) {
+        let socket = |socket| self.provider.socket(socket).expect("it is attached");
+        socket(sender).set_send_buffer_size(64 * 1024).expect("the system takes it");
+        socket(receiver).set_recv_buffer_size(64 * 1024).expect("the system takes it");
+    }
+
     // Whole exchanges
 
     /// Closes gracefully and waits until that is done.

@@ -9,12 +9,6 @@ use crate::rig::{Outcome, Rig, assert_same, pattern};
 
 const MIB: usize = 1 << 20;
 
-/// Makes the system hold little between two sockets, so that large sends must wait for their reader.
-fn narrow<P: AsyncIoProvider>(rig: &Rig<P>, sender: SocketId, receiver: SocketId) {
-    rig.provider.socket(sender).unwrap().set_send_buffer_size(64 * 1024).unwrap();
-    rig.provider.socket(receiver).unwrap().set_recv_buffer_size(64 * 1024).unwrap();
-}
-
 /// Reads in small pieces, and checks that the send is not complete before most was read.
 fn read_slowly<P: AsyncIoProvider>(rig: &mut Rig<P>, send: OpId, socket: SocketId, expected: &[u8]) {
     rig.turn();
@@ -34,7 +28,7 @@ fn read_slowly<P: AsyncIoProvider>(rig: &mut Rig<P>, send: OpId, socket: SocketI
 pub(crate) fn eight_mebibytes_to_a_slow_reader_arrive_whole<P: AsyncIoProvider>(config: &ProviderConfig) {
     let mut rig = Rig::<P>::open(config);
     let (client, server) = rig.pair();
-    narrow(&rig, client, server);
+    rig.narrow(client, server);
     let sent = pattern(8, 8 * MIB);
     let send = rig.send(client, sent.clone());
     read_slowly(&mut rig, send, server, &sent);
@@ -44,7 +38,7 @@ pub(crate) fn eight_mebibytes_to_a_slow_reader_arrive_whole<P: AsyncIoProvider>(
 pub(crate) fn two_large_buffers_to_a_slow_reader_arrive_as_one<P: AsyncIoProvider>(config: &ProviderConfig) {
     let mut rig = Rig::<P>::open(config);
     let (client, server) = rig.pair();
-    narrow(&rig, client, server);
+    rig.narrow(client, server);
     let sent = pattern(9, 4 * MIB);
     let (first, second) = sent.split_at(MIB + 12_345);
     let buffers = SendBuffers::new(first.to_vec().into(), Some(second.to_vec().into()));
@@ -55,8 +49,8 @@ pub(crate) fn two_large_buffers_to_a_slow_reader_arrive_as_one<P: AsyncIoProvide
 pub(crate) fn both_directions_can_be_full_at_once<P: AsyncIoProvider>(config: &ProviderConfig) {
     let mut rig = Rig::<P>::open(config);
     let (client, server) = rig.pair();
-    narrow(&rig, client, server);
-    narrow(&rig, server, client);
+    rig.narrow(client, server);
+    rig.narrow(server, client);
     let there = pattern(10, 2 * MIB);
     let back = pattern(11, 2 * MIB);
     let sends = [rig.send(client, there.clone()), rig.send(server, back.clone())];
@@ -87,7 +81,7 @@ pub(crate) fn two_buffers_go_out_in_order<P: AsyncIoProvider>(config: &ProviderC
 pub(crate) fn queued_sends_keep_their_order<P: AsyncIoProvider>(config: &ProviderConfig) {
     let mut rig = Rig::<P>::open(config);
     let (client, server) = rig.pair();
-    narrow(&rig, client, server);
+    rig.narrow(client, server);
     let sent = pattern(12, MIB);
     let mut rest = &sent[..];
     let mut sends = Vec::new();
@@ -138,7 +132,7 @@ pub(crate) fn every_kind_of_memory_can_be_sent<P: AsyncIoProvider>(config: &Prov
 pub(crate) fn a_send_holds_its_memory_until_it_completes<P: AsyncIoProvider>(config: &ProviderConfig) {
     let mut rig = Rig::<P>::open(config);
     let (client, server) = rig.pair();
-    narrow(&rig, client, server);
+    rig.narrow(client, server);
     let shared: Arc<[u8]> = pattern(13, 2 * MIB).into();
     let send = rig.send(client, SendBuffer::from(Arc::clone(&shared)));
     rig.turn();
