@@ -57,7 +57,7 @@ use crate::waker::Waker;
 /// the memory. If the kernel does not let go in time, the memory it may still write is leaked and an error is logged.
 ///
 /// # Errors
-/// Dead or foreign ids give `SocketNotRegistered`, a closing socket `InvalidSocket`, empty or outlying ranges
+/// Dead ids give `SocketNotRegistered`, a closing socket `InvalidSocket`, empty or outlying ranges
 /// `InvalidBuffer`, too many operations `NoResources`. Errors of a connection arrive in completions.
 pub trait AsyncIoProvider: Sized {
     /// Sets the backend up, with the best features that this system grants.

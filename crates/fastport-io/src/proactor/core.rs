@@ -293,7 +293,9 @@ impl<S: Default> Core<S> {
         if result.as_ref().is_err_and(|error| !error.is_cancelled()) {
             self.counters.errors += 1;
         }
-        if !op.kind.is_stream() && op.kind != OpKind::Timeout {
+        if op.kind == OpKind::Timeout {
+            self.deadlines.note_finished();
+        } else if !op.kind.is_stream() {
             self.latency.record(self.now_ns.saturating_sub(op.submitted_ns));
         }
         let payload = match op.work {
@@ -562,7 +564,8 @@ impl<S: Default> Core<S> {
     }
 
     pub(super) fn add_deadline(&mut self, op: OpId, deadline: Instant) {
-        self.deadlines.add(op, deadline);
+        let ops = &self.ops;
+        self.deadlines.add(op, deadline, |op| ops.get(op.0).is_some());
     }
 
     /// The deadline of the next timeout, if there is one.

@@ -316,6 +316,7 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
             let ready = self.core.ready();
             if ready >= room {
                 self.driver.flush(&mut self.core)?;
+                self.core.set_now(self.driver.now());
                 break;
             }
             let until = match (deadline, self.core.next_deadline()) {
