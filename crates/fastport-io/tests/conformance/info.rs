@@ -9,7 +9,8 @@ pub(crate) fn the_backend_and_its_depths_are_told<P: AsyncIoProvider>(config: &P
     let info = provider.info();
     assert!(fastport_io::COMPILED.contains(&info.backend));
     assert!(std::any::type_name::<P>().to_lowercase().contains(info.backend.name()));
-    assert!(info.queue_depth >= config.queue_depth);
+    let is_shrunk = info.notes.iter().any(|note| note.contains("ulimit -l"));
+    assert!(info.queue_depth >= config.queue_depth || is_shrunk, "a smaller queue has its reason");
     assert!(info.completion_depth > 0);
     assert_eq!(info.max_operations, config.max_operations);
 }

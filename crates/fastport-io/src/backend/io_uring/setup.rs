@@ -1,6 +1,7 @@
 //! Setting a ring up: the ladder of flags, and the probe of what the kernel has.
 
 use std::io;
+use std::time::Duration;
 
 use io_uring::{IoUring, Probe, opcode};
 use rustix::io::Errno;
@@ -32,29 +33,46 @@ struct TaskFlags {
     submit_all: bool,
 }
 
+/// The kernel gives the memory of a closed ring back a moment later, and a provider is mostly opened right after a trial
+/// of the backend was closed. How often, and how long, that is waited for.
+const MAX_WAITS: u32 = 40;
+const WAIT: Duration = Duration::from_millis(5);
+
 /// Builds the ring on the highest rung that the kernel grants. Wanted features that it lacks are told in `notes`.
 pub(super) fn build(config: &ProviderConfig, notes: &mut Vec<String>) -> Result<(IoUring, Rungs)> {
     let options = &config.io_uring;
     let ladder = ladder(options);
-    let mut built = None;
-    for &flags in &ladder {
-        match try_build(config, flags) {
-            Ok(ring) => {
-                built = Some((ring, flags));
-                break;
+    let mut depth = config.queue_depth;
+    let mut rung = 0;
+    let mut waits = 0;
+    let ring = loop {
+        match try_build(depth, ladder[rung]) {
+            Ok(ring) => break ring,
+            Err(error) if is(&error, Errno::INVAL) && rung + 1 < ladder.len() => rung += 1,
+            // Rings count as locked memory before Linux 5.12, and again on newer kernels (seen on 6.18).
+            Err(error) if is(&error, Errno::NOMEM) && depth > ProviderConfig::MIN_QUEUE_DEPTH => {
+                depth = ProviderConfig::MIN_QUEUE_DEPTH;
             }
-            Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {}
+            Err(error) if is(&error, Errno::NOMEM) && waits < MAX_WAITS => {
+                waits += 1;
+                std::thread::sleep(WAIT);
+            }
             Err(error) => return Err(refusal::explain(&error)),
         }
-    }
-    let Some((ring, flags)) = built else {
-        return Err(refusal::explain(&io::Error::from_raw_os_error(Errno::INVAL.raw_os_error())));
     };
-    if flags != ladder[0] {
-        notes.push(format!("kernel refused {:?}, got {flags:?}", ladder[0]));
+    if rung > 0 {
+        notes.push(format!("kernel refused {:?}, got {:?}", ladder[0], ladder[rung]));
     }
-    let rungs = find_rungs(&ring, options, flags, notes)?;
+    if depth < config.queue_depth {
+        let wanted = config.queue_depth;
+        notes.push(format!("locked memory is enough for a queue of {depth} instead of {wanted}; raise 'ulimit -l'"));
+    }
+    let rungs = find_rungs(&ring, options, ladder[rung], notes)?;
     Ok((ring, rungs))
+}
+
+fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
 }
 
 fn ladder(options: &IoUringOptions) -> Vec<TaskFlags> {
@@ -76,11 +94,11 @@ fn ladder(options: &IoUringOptions) -> Vec<TaskFlags> {
     ladder
 }
 
-fn try_build(config: &ProviderConfig, flags: TaskFlags) -> io::Result<IoUring> {
+fn try_build(depth: u32, flags: TaskFlags) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
     // Room for a burst of every kind: receives, sends and accepts of many sockets between two looks. What does not fit
     // is kept by the kernel (FEAT_NODROP), at a price.
-    builder.dontfork().setup_clamp().setup_cqsize(config.queue_depth * 8);
+    builder.dontfork().setup_clamp().setup_cqsize(depth * 8);
     if flags.submit_all {
         builder.setup_submit_all();
     }
@@ -93,7 +111,7 @@ fn try_build(config: &ProviderConfig, flags: TaskFlags) -> io::Result<IoUring> {
     if flags.coop_taskrun {
         builder.setup_coop_taskrun();
     }
-    builder.build(config.queue_depth)
+    builder.build(depth)
 }
 
 fn find_rungs(ring: &IoUring, options: &IoUringOptions, flags: TaskFlags, notes: &mut Vec<String>) -> Result<Rungs> {
