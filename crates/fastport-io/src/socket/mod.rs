@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::windows::io::{AsRawSocket, FromRawSocket, IntoRawSocket, OwnedSocket, RawSocket};
 use std::time::Duration;
 
-use socket2::TcpKeepalive;
+use socket2::{TcpKeepalive, Type};
 
 pub use self::options::{KeepAlive, SocketOptions, listen, stream_socket};
 
@@ -174,7 +174,11 @@ impl Socket {
     pub(crate) fn check_system(&self) -> Result<()> {
         either!(
             self,
-            system => system.r#type().map(drop).map_err(Error::from),
+            system => match system.r#type()? {
+                Type::STREAM => Ok(()),
+                // A short receive says that a stream is empty, and nothing about a datagram socket.
+                other => Err(Error::new(ErrorCode::InvalidSocket, format!("a socket of type {other:?} is no stream"))),
+            },
             _simulated => Err(Error::new(
                 ErrorCode::SocketNotRegistered,
                 "a simulated socket works with the providers of its network only",

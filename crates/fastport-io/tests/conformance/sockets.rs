@@ -91,6 +91,11 @@ pub(crate) fn what_is_no_socket_comes_back_with_a_reason<P: AsyncIoProvider>(con
         assert_eq!(rejected.error.code(), ErrorCode::SocketNotRegistered);
         drop(rejected.returned);
 
+        let datagrams: OwnedFd = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into();
+        let rejected = rig.provider.attach(datagrams.into()).unwrap_err();
+        assert_eq!(rejected.error.code(), ErrorCode::InvalidSocket);
+        assert!(rejected.error.to_string().contains("no stream"), "{}", rejected.error);
+
         // SAFETY: no process has a descriptor of this number, and it is taken out again before it would be closed.
         let closed = unsafe { fastport_io::Socket::from_raw_fd(i32::MAX) };
         let rejected = rig.provider.attach(closed).unwrap_err();
