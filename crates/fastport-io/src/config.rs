@@ -39,6 +39,10 @@ pub enum BusyPoll {
     Always,
 }
 
+/// The environment variable that switches features of io_uring off, for a kernel that has trouble with one of them; see
+/// [`IoUringOptions::without`] for its value.
+pub const IO_URING_WITHOUT_VARIABLE: &str = "FASTPORT_IO_URING_WITHOUT";
+
 /// Features of io_uring, all used where the kernel has them. Each can be switched off, so that its fall-back can be tested
 /// and measured on any kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +142,41 @@ impl Default for RioOptions {
     }
 }
 
+impl IoUringOptions {
+    /// Switches features off by the names of the fields, separated by commas: `buffer_ring,fixed_buffers`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a name that does not exist, with those that do.
+    pub fn without(mut self, names: &str) -> Result<Self> {
+        for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            let mut switches = self.switches();
+            let Some((_, switch)) = switches.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) else {
+                let known = switches.map(|(known, _)| known).join(", ");
+                return Err(Error::new(
+                    ErrorCode::InvalidArgument,
+                    format!("unknown feature of io_uring '{name}'; choose from {known}"),
+                ));
+            };
+            **switch = false;
+        }
+        Ok(self)
+    }
+
+    fn switches(&mut self) -> [(&'static str, &mut bool); 9] {
+        [
+            ("single_issuer", &mut self.single_issuer),
+            ("defer_taskrun", &mut self.defer_taskrun),
+            ("coop_taskrun", &mut self.coop_taskrun),
+            ("extended_wait", &mut self.extended_wait),
+            ("multishot_accept", &mut self.multishot_accept),
+            ("buffer_ring", &mut self.buffer_ring),
+            ("multishot_receive", &mut self.multishot_receive),
+            ("fixed_buffers", &mut self.fixed_buffers),
+            ("fixed_files", &mut self.fixed_files),
+        ]
+    }
+}
+
 impl Default for ProviderConfig {
     fn default() -> Self {
         Self {
@@ -167,7 +206,19 @@ impl ProviderConfig {
     /// The largest `max_operations`: ids leave room for tags of the backends.
     pub const MAX_OPERATIONS: u32 = 1 << 24;
 
+    /// The configuration without the features of io_uring that [`IO_URING_WITHOUT_VARIABLE`] switches off.
+    pub(crate) fn heeding_environment(&self) -> Result<Self> {
+        let mut config = self.clone();
+        if let Ok(names) = std::env::var(IO_URING_WITHOUT_VARIABLE) {
+            config.io_uring =
+                config.io_uring.without(&names).map_err(|error| error.during(IO_URING_WITHOUT_VARIABLE))?;
+        }
+        Ok(config)
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
+        // A misspelt variable must not look like a backend that does not run here.
+        self.heeding_environment()?;
         if !(Self::MIN_QUEUE_DEPTH..=Self::MAX_QUEUE_DEPTH).contains(&self.queue_depth) {
             return Err(Error::new(
                 ErrorCode::InvalidArgument,
@@ -213,5 +264,25 @@ impl ProviderConfig {
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_switched_off_by_name_in_any_case() {
+        let options = IoUringOptions::default().without("buffer_ring, Fixed_Buffers,").unwrap();
+        let expected = IoUringOptions { buffer_ring: false, fixed_buffers: false, ..IoUringOptions::default() };
+        assert_eq!(options, expected);
+        assert_eq!(expected.clone().without("").unwrap(), expected);
+    }
+
+    #[test]
+    fn an_unknown_feature_is_refused_with_those_that_exist() {
+        let error = IoUringOptions::default().without("buffer_ring,turbo").unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidArgument);
+        assert!(error.to_string().contains("'turbo'") && error.to_string().contains("defer_taskrun"), "{error}");
     }
 }

@@ -57,7 +57,9 @@ pub use backend::{Iocp, Rio};
 pub use buffer::{
     BufferPool, ByteRing, Lease, PoolBuffer, PoolConfig, PoolStats, ReceiveBuffer, Region, SendBuffer, SendBuffers,
 };
-pub use config::{BusyPoll, IoUringOptions, IocpOptions, ProviderConfig, RioNotification, RioOptions};
+pub use config::{
+    BusyPoll, IO_URING_WITHOUT_VARIABLE, IoUringOptions, IocpOptions, ProviderConfig, RioNotification, RioOptions,
+};
 pub use error::{Error, ErrorCode, Rejected, Result};
 pub use info::{Backend, Feature, Features, ProviderInfo};
 pub use operation::{

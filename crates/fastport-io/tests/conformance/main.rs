@@ -336,6 +336,7 @@ macro_rules! io_uring {
 mod io_uring {
     io_uring!(defaults:);
     io_uring!(no_defer_taskrun: defer_taskrun = false);
+    io_uring!(no_single_issuer: single_issuer = false);
     io_uring!(no_task_flags: defer_taskrun = false, single_issuer = false, coop_taskrun = false);
     io_uring!(no_extended_wait: extended_wait = false);
     io_uring!(no_multishot_accept: multishot_accept = false);

@@ -93,6 +93,7 @@ impl Driver for IoUringDriver {
     type SocketState = SocketState;
 
     fn open(config: &ProviderConfig) -> Result<Self> {
+        let config = &config.heeding_environment()?;
         let mut notes = Vec::new();
         let (ring, mut rungs) = setup::build(config, &mut notes)?;
         let mut free_registrations = Vec::new();
