@@ -18,9 +18,7 @@ pub use self::options::{KeepAlive, SocketOptions, listen, stream_socket};
 
 #[cfg(feature = "sim")]
 use crate::backend::{SimSocket, Switch};
-#[cfg(feature = "sim")]
-use crate::error::ErrorCode;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 
 /// A TCP socket: fresh, listening or connected. Dropping it closes it.
 ///
