@@ -29,6 +29,8 @@ impl Key {
 /// No next vacant slot.
 const END: u32 = u32::MAX;
 
+/// The generation stands in front: looking up a key reads it, and the value's first fields lie in the same cache line.
+#[repr(C)]
 struct Slot<T> {
     generation: u32,
     /// The next vacant slot while this one is vacant.

@@ -153,6 +153,7 @@ impl BufferPool {
     /// A free slot, or `None` if all are held and the pool may not grow.
     ///
     /// The bytes are whatever the last user left; they are initialised memory.
+    #[inline]
     pub fn acquire(&self) -> Option<PoolBuffer> {
         let slot = self.inner.take_free()?;
         self.inner.set_allocated(self.inner.allocated.get() + 1);
@@ -223,6 +224,7 @@ impl PoolInner {
         NonNull::new(self.slots[slot as usize].start.get()).expect("a slot on the free list was mapped by grow")
     }
 
+    #[inline]
     fn set_allocated(&self, allocated: u32) {
         debug_assert!(allocated <= self.existing.get(), "more slots held than exist");
         self.allocated.set(allocated);
@@ -315,6 +317,7 @@ pub struct Lease {
 }
 
 impl Lease {
+    #[inline]
     fn first(pool: &Rc<PoolInner>, slot: u32, bytes: u32) -> Self {
         let owners = &pool.slots[slot as usize].owners;
         debug_assert_eq!(owners.get(), 0, "a slot that is handed out has no owner yet");
@@ -342,6 +345,7 @@ impl Lease {
 
     /// The lease on `part`, if that slice lies within this lease: for a view that was cut out of the lease's bytes.
     #[must_use]
+    #[inline]
     pub fn slice_of(&self, part: &[u8]) -> Option<Self> {
         let offset = (part.as_ptr() as usize).checked_sub(self.start.as_ptr() as usize)?;
         (offset + part.len() <= self.len()).then(|| self.slice(offset..offset + part.len()))
@@ -378,6 +382,7 @@ impl Lease {
 impl Deref for Lease {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: the slot is mapped while the pool lives, which this lease sees to, and nobody writes to this range:
         // a slot with leases can be written only through a `ByteRing`, which writes outside the ranges it gave out.
@@ -386,6 +391,7 @@ impl Deref for Lease {
 }
 
 impl Clone for Lease {
+    #[inline]
     fn clone(&self) -> Self {
         let owners = self.owners();
         owners.set(owners.get().checked_add(1).expect("fewer than 2^32 leases on one slot"));
@@ -394,6 +400,7 @@ impl Clone for Lease {
 }
 
 impl Drop for Lease {
+    #[inline]
     fn drop(&mut self) {
         let owners = self.owners();
         let left = owners.get() - 1;

@@ -49,6 +49,7 @@ impl ByteRing {
     }
 
     /// A ring over a whole pool slot.
+    #[inline]
     pub fn over(buffer: PoolBuffer) -> Self {
         let start = buffer.as_ptr();
         let capacity = buffer.len();
@@ -104,6 +105,7 @@ impl ByteRing {
     ///
     /// # Panics
     /// If there are fewer.
+    #[inline]
     pub fn consume(&mut self, count: usize) {
         assert!(count <= self.len, "cannot consume {count} of {} bytes", self.len);
         self.len -= count;
@@ -130,6 +132,7 @@ impl ByteRing {
     }
 
     /// Room for exactly `bytes` more bytes, to be written in place; `None` if they do not fit.
+    #[inline]
     pub fn reserve(&mut self, bytes: usize) -> Option<Reservation<'_>> {
         (bytes <= self.free()).then_some(Reservation { ring: self, limit: bytes, written: 0 })
     }
@@ -137,6 +140,7 @@ impl ByteRing {
     /// The readable bytes for a send operation, which keeps the storage alive by itself; `None` if there are none.
     ///
     /// Call [`ByteRing::consume`] with the completion's count, and not before.
+    #[inline]
     pub fn send_buffers(&self) -> Option<SendBuffers> {
         let first_len = self.len.min(self.capacity - self.head);
         if first_len == 0 {
@@ -148,6 +152,7 @@ impl ByteRing {
         Some(SendBuffers::new(first, second))
     }
 
+    #[inline]
     fn send_buffer(&self, start: NonNull<u8>, bytes: usize) -> SendBuffer {
         let owner = match &self.storage {
             Storage::Pool(lease) => SendOwner::Lease(lease.clone()),
@@ -156,15 +161,22 @@ impl ByteRing {
         SendBuffer::from_parts(owner, start, bytes as u32)
     }
 
+    #[inline]
     fn wrap(&self, position: usize) -> usize {
         if position >= self.capacity { position - self.capacity } else { position }
     }
 
     /// Copies to `offset` bytes after the head. The range must be free.
+    #[inline]
     fn copy_in(&mut self, offset: usize, bytes: &[u8]) {
         debug_assert!(offset >= self.len && offset + bytes.len() <= self.capacity, "writes only to free bytes");
         let position = self.wrap(self.head + offset);
-        let first = bytes.len().min(self.capacity - position);
+        if bytes.len() <= self.capacity - position {
+            // SAFETY: as below. Nearly always all of it fits in one place, and a header of known size takes one store.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.as_ptr().add(position), bytes.len()) };
+            return;
+        }
+        let first = self.capacity - position;
         // SAFETY: position + first <= capacity, and the rest fits before the head as the whole fits the capacity. The
         // target is outside the readable range, so no send in flight and no borrowed slice refers to it; the source is
         // a live reference to other memory or to a readable range, so the ranges do not overlap.
@@ -198,12 +210,14 @@ pub struct Reservation<'a> {
 
 impl Reservation<'_> {
     /// Appends the bytes written so far to the ring and returns their number.
+    #[inline]
     pub fn commit(self) -> usize {
         self.ring.len += self.written;
         self.written
     }
 
     /// The next contiguous free range, never longer than what is left of the reservation.
+    #[inline]
     fn next_range(&self) -> (usize, usize) {
         let position = self.ring.wrap(self.ring.head + self.ring.len + self.written);
         (position, (self.limit - self.written).min(self.ring.capacity - position))
@@ -213,15 +227,18 @@ impl Reservation<'_> {
 // SAFETY: `chunk_mut` gives a range inside the storage that no reader refers to, `advance_mut` never passes the limit,
 // and the storage is initialised from the start, so whatever is committed is initialised.
 unsafe impl BufMut for Reservation<'_> {
+    #[inline]
     fn remaining_mut(&self) -> usize {
         self.limit - self.written
     }
 
+    #[inline]
     unsafe fn advance_mut(&mut self, count: usize) {
         assert!(count <= self.remaining_mut(), "cannot write beyond the reservation");
         self.written += count;
     }
 
+    #[inline]
     fn chunk_mut(&mut self) -> &mut UninitSlice {
         let (position, bytes) = self.next_range();
         // SAFETY: position + bytes <= capacity; the range is free, so nothing else refers to it, and the slice borrows
@@ -229,6 +246,7 @@ unsafe impl BufMut for Reservation<'_> {
         unsafe { UninitSlice::from_raw_parts_mut(self.ring.start.as_ptr().add(position), bytes) }
     }
 
+    #[inline]
     fn put_slice(&mut self, source: &[u8]) {
         assert!(source.len() <= self.remaining_mut(), "cannot write beyond the reservation");
         let offset = self.ring.len + self.written;

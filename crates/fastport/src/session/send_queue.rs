@@ -190,25 +190,22 @@ impl SendQueue {
     /// The ring at the end of the queue, a new one if the last segment has no room for `bytes` more.
     #[inline]
     fn ring_with_room(&mut self, bytes: usize, pool: &BufferPool) -> &mut ByteRing {
+        if self.first.is_none() {
+            // Nearly always: the queue is empty, and the ring is made where it stays.
+            return match self.first.insert(Segment::Ring(new_ring(bytes, pool, true))) {
+                Segment::Ring(ring) => ring,
+                _ => unreachable!("a ring was inserted"),
+            };
+        }
         let has_room = matches!(self.tail_mut(), Some(Segment::Ring(ring)) if ring.free() >= bytes);
         if !has_room {
-            let ring = self.new_ring(bytes, pool);
+            let ring = new_ring(bytes, pool, self.segments() < POOLED_SEGMENTS);
             self.push(Segment::Ring(ring));
         }
         match self.tail_mut() {
             Some(Segment::Ring(ring)) => ring,
             _ => unreachable!("a ring is at the end: it was found or pushed above"),
         }
-    }
-
-    fn new_ring(&self, bytes: usize, pool: &BufferPool) -> ByteRing {
-        if bytes <= pool.slot_bytes()
-            && self.segments() < POOLED_SEGMENTS
-            && let Some(slot) = pool.acquire()
-        {
-            return ByteRing::over(slot);
-        }
-        ByteRing::with_capacity(bytes.max(OWN_RING_BYTES))
     }
 
     fn push(&mut self, segment: Segment) {
@@ -227,6 +224,18 @@ impl SendQueue {
             self.more = None;
         }
     }
+}
+
+/// A ring with room for `bytes`, over a pool slot if it may and can be.
+#[inline]
+fn new_ring(bytes: usize, pool: &BufferPool, may_take_slot: bool) -> ByteRing {
+    if may_take_slot
+        && bytes <= pool.slot_bytes()
+        && let Some(slot) = pool.acquire()
+    {
+        return ByteRing::over(slot);
+    }
+    ByteRing::with_capacity(bytes.max(OWN_RING_BYTES))
 }
 
 #[cfg(test)]
