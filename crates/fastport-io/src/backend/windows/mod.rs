@@ -28,7 +28,9 @@ pub(crate) use self::extensions::any_tcp_socket;
 pub(crate) use self::overlapped::{OverlappedIo, Packet, PortSocket, Posted, SocketKind};
 pub(crate) use self::port::{CompletionPort, key};
 
-use windows_sys::Win32::Networking::WinSock::WSAGetLastError;
+use std::io::ErrorKind;
+
+use windows_sys::Win32::Networking::WinSock::{WSAECONNRESET, WSAGetLastError};
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::socket::Socket;
@@ -44,11 +46,13 @@ pub(crate) fn end_of_data(socket: &Socket) -> Result<u32> {
     }
     // Wine 8 forgets a reset that came before the receive. Only then, or after both sides have ended, has the socket no
     // peer any more, and a send of nothing tells the two apart. On Windows the address stays known.
-    if socket.peer_addr().is_err()
-        && let Err(error) = socket.send(&[])
-        && error.kind() == std::io::ErrorKind::ConnectionReset
-    {
-        return Err(error.into());
+    if socket.peer_addr().is_err() && socket.set_nonblocking(true).is_ok() {
+        return match socket.send(&[]).map_err(|error| (error.kind(), error)) {
+            Err((ErrorKind::ConnectionReset, error)) => Err(error.into()),
+            // It stands behind a send that is in flight, so this side has not ended.
+            Err((ErrorKind::WouldBlock, _)) => Err(Error::from_os(WSAECONNRESET)),
+            _ => Ok(0),
+        };
     }
     Ok(0)
 }
