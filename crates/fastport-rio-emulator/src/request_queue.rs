@@ -119,6 +119,8 @@ impl RequestQueue {
     pub(crate) fn close(&mut self) {
         self.closed = true;
         for lane in &mut self.lanes {
+            // Nobody can commit them any more.
+            lane.commit();
             if let Some(active) = &lane.active {
                 // SAFETY: the socket is open until this returns, and the OVERLAPPED is that of a call on it. A call that
                 // is done already is no matter.
