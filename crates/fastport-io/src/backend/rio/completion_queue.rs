@@ -199,6 +199,8 @@ impl CompletionQueue {
 impl Drop for CompletionQueue {
     fn drop(&mut self) {
         if self.abandoned {
+            // The system may still tell the port.
+            std::mem::forget(self.notification.take());
             return;
         }
         // SAFETY: the provider was drained, so no request is outstanding. A notification that was fired and not

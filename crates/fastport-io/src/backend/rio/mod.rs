@@ -8,7 +8,7 @@
 //!
 //! # One turn
 //! ```text
-//!   dequeue what is there ──▶ end what was cancelled ──▶ commit ──▶ arm the notification, if it would sleep
+//!   dequeue what is there ──▶ commit ──▶ end what was cancelled ──▶ arm the notification, if it would sleep
 //!        ▲                                                                   │
 //!        └───── dequeue, if the queue told its port ◀──── packets ◀── sleep at the port
 //! ```
@@ -277,8 +277,9 @@ impl RioDriver {
         // Only those that stand in line before: what ends at once in this turn has its turn later.
         let line = self.ended.len().min(room);
         let mut turn = Turn { woken: false, seen: self.dequeue(core, room)? + line };
-        self.end_cancelled(core);
+        // First the commit: a request that was never committed might not be told of the end either.
         self.commit(core);
+        self.end_cancelled(core);
         let wait = if turn.seen > 0 { Some(Duration::ZERO) } else { wait };
         if wait != Some(Duration::ZERO) && self.outstanding > 0 {
             self.completions.arm()?;

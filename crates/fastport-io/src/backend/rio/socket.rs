@@ -173,7 +173,6 @@ impl RioDriver {
                 }
             };
             entry.state.queue = RequestQueue::Ended;
-            entry.state.uncommitted = false;
             drop(std::mem::replace(&mut entry.socket, stand_in));
         }
     }
