@@ -141,6 +141,16 @@ impl Mailbox {
         !self.has_mail.load(Ordering::Relaxed)
     }
 
+    /// Leaves the worker asleep between two turns, as its thread would be in its wait. If there is mail, it is woken.
+    #[cfg(feature = "sim")]
+    pub(crate) fn rest(&self) {
+        if !self.fall_asleep()
+            && let Some(waker) = self.waker.get()
+        {
+            waker.wake();
+        }
+    }
+
     /// The wait is over.
     pub(crate) fn wake_up(&self) {
         self.is_asleep.store(false, Ordering::Relaxed);

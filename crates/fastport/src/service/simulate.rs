@@ -1,10 +1,11 @@
 //! A service on a simulated network: the workers of a [`Service`](super::Service), without their threads.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastport_io::BufferPool;
 use fastport_io::sim::{Sim, SimNetwork};
-use std::net::SocketAddr;
 
 use super::StopReport;
 use super::delivery::Delivery;
@@ -49,6 +50,7 @@ pub struct SimService {
     first_provider: usize,
     /// `None` for one that has ended.
     workers: Vec<Option<Box<dyn Turns>>>,
+    pools: Vec<BufferPool>,
     aborted: u64,
     began: Duration,
 }
@@ -60,12 +62,14 @@ impl SimService {
             network: network.clone(),
             first_provider: network.providers(),
             workers: Vec::new(),
+            pools: Vec::new(),
             aborted: 0,
             began: network.elapsed(),
         }
     }
 
     pub(super) fn add<F: Framer, D: Delivery<F>>(&mut self, worker: Worker<Sim, F, D>, batch_limit: usize) {
+        self.pools.extend([worker.desk.receive_pool.clone(), worker.desk.pool.clone()]);
         self.workers.push(Some(Box::new(Stepped { worker, inbox: Inbox::new(batch_limit) })));
     }
 
@@ -75,12 +79,11 @@ impl SimService {
         let Some(index) = provider.checked_sub(self.first_provider) else { return };
         let Some(place) = self.workers.get_mut(index) else { return };
         let port = &self.hub.ports[index];
-        if let Some(worker) = place
-            && !worker.turn(port)
-            && let Some(worker) = place.take()
-        {
-            self.aborted += worker.end(port);
+        let Some(worker) = place else { return };
+        if worker.turn(port) {
+            return port.mailbox.rest();
         }
+        self.aborted += place.take().map_or(0, |worker| worker.end(port));
     }
 
     /// True if that provider is one of this service's workers.
@@ -106,6 +109,12 @@ impl SimService {
     /// The counts of all workers together.
     pub fn stats(&self) -> ServiceStats {
         self.hub.stats()
+    }
+
+    /// The pools of all workers, for each that of what is received and that of what is sent. After the service has ended
+    /// no slot of them is held.
+    pub fn pools(&self) -> &[BufferPool] {
+        &self.pools
     }
 
     /// Ends the workers that have not ended, without draining, and tells how the service ended. The time is that of the

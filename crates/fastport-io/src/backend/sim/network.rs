@@ -166,7 +166,9 @@ impl SimNetwork {
             return None;
         }
         let chosen = if runnable == 1 { 0 } else { state.random.below(runnable as u64) as usize };
-        (0..state.participants.len()).filter(|&provider| state.is_runnable(provider)).nth(chosen)
+        let chosen = (0..state.participants.len()).filter(|&provider| state.is_runnable(provider)).nth(chosen)?;
+        state.participants[chosen].resting_until = None;
+        Some(chosen)
     }
 
     /// Moves the clock to the next time at which something happens. False if nothing ever will.
