@@ -3,7 +3,7 @@
 //! The emulator fills the same `RIO_EXTENSION_FUNCTION_TABLE` as Windows does, over ordinary overlapped calls, so that a
 //! caller of Registered I/O runs on Wine. It is made to find faults of its caller:
 //!
-//! - It checks every [`Rule`] of the interface and reports a [`Breach`]: by default it ends the process, because whatever
+//! - It checks every `Rule` of the interface and reports a `Breach`: by default it ends the process, because whatever
 //!   the caller does next is undefined on Windows; a test of the rules themselves collects them instead.
 //! - It is stricter than the documents. A request queue's share of a completion queue comes back only when its socket is
 //!   closed **and** its last completion was dequeued; a range may not be sent twice at a time; who goes to sleep has
@@ -17,7 +17,7 @@
 //!     └── closesocket, WSASocket ┘ sockets.rs                                   └──▶ WSASend, WSARecv, the caller's port
 //! ```
 //!
-//! [`Emulator`] is the way in. Outside Windows the crate is empty. It is test support: nothing that is released may
+//! `Emulator` is the way in. Outside Windows the crate is empty. It is test support: nothing that is released may
 //! depend on it.
 
 #![cfg(windows)]
