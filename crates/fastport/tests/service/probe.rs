@@ -31,6 +31,10 @@ macro_rules! on_every_backend {
         mod iocp {
             $(#[test] fn $test() { crate::probe::run(fastport_io::Backend::Iocp, super::$test); })*
         }
+        #[cfg(windows)]
+        mod rio {
+            $(#[test] fn $test() { crate::probe::run_emulated(super::$test); })*
+        }
     };
 }
 pub(crate) use on_every_backend;
@@ -41,6 +45,15 @@ pub(crate) fn run(backend: Backend, test: fn(Choice)) {
         Ok(()) => test(Choice::Only(backend)),
         Err(error) => eprintln!("{backend} does not run here: {error}"),
     }
+}
+
+/// Runs a test on Registered I/O over the emulator, which ends the process when a rule of the interface is broken.
+#[cfg(windows)]
+pub(crate) fn run_emulated(test: fn(Choice)) {
+    // SAFETY: the emulator keeps to the interface.
+    unsafe { fastport_io::use_rio_table(fastport_rio_emulator::query) };
+    fastport_io::is_supported(Backend::Rio).expect("the emulator runs everywhere");
+    run(Backend::Rio, test);
 }
 
 /// What a handler was told.
