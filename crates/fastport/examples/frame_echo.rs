@@ -1,10 +1,10 @@
 //! Echoes every frame whatever its id; the server of the comparisons in `docs/performance.md`.
 //!
 //! ```text
-//! frame_echo --addr IP:PORT [--backend NAME] [--workers N] [--in-place] [--busy-poll] [--pool N]
+//! frame_echo --addr IP:PORT [--backend NAME] [--workers N] [--in-place] [--busy-poll] [--batch N] [--pool N]
 //! ```
-//! `--in-place` sends the received buffer back without a copy; `--busy-poll` never sleeps; `--pool N` runs the handler on N
-//! threads of its own.
+//! `--in-place` sends the received buffer back without a copy; `--busy-poll` never sleeps; `--batch N` handles up to N
+//! completions between two flushes; `--pool N` runs the handler on N threads of its own.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use fastport::{Context, Handler, HandlerThreads, PacketView, Service, ServiceOpt
 use fastport_io::BusyPoll;
 
 const USAGE: &str =
-    "usage: frame_echo --addr IP:PORT [--backend NAME] [--workers N] [--in-place] [--busy-poll] [--pool N]";
+    "usage: frame_echo --addr IP:PORT [--backend NAME] [--workers N] [--in-place] [--busy-poll] [--batch N] [--pool N]";
 
 /// Builds a reply from each packet, or forwards the packet itself.
 struct Echo {
@@ -42,6 +42,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--backend" => options.backend = parsed(&value()?)?,
             "--workers" => options.workers = parsed(&value()?)?,
             "--pool" => options.handlers = HandlerThreads::Pool(parsed(&value()?)?),
+            "--batch" => options.batch = Some(parsed(&value()?)?),
             "--in-place" => arguments.in_place = true,
             "--busy-poll" => options.provider.busy_poll = BusyPoll::Always,
             _ => return Err(format!("unknown argument {word}")),

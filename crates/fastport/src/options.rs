@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fastport_io::{Choice, PoolConfig, ProviderConfig, SocketOptions};
+use fastport_io::{Choice, Feature, Features, PoolConfig, ProviderConfig, SocketOptions};
 
 use crate::error::Error;
 use crate::session::{MAX_SESSIONS, MAX_WORKERS};
@@ -29,9 +29,10 @@ pub struct ServiceOptions {
     /// Each worker's pool for what is sent and for frames that arrive in pieces. A slot should hold the largest frame;
     /// larger ones use memory of their own. Idle sessions hold no slot.
     pub send_pool: PoolConfig,
-    /// Completions that are worked off before their replies are flushed, 1 ..= 65 536. Small batches keep buffers in the
-    /// cache; large ones save system calls, and return all receive buffers before the kernel looks for them again.
-    pub batch: usize,
+    /// Completions that are handled before their replies are flushed, 1 ..= 65 536; by default what suits the backend:
+    /// 256 where one call reaches the kernel for many sessions, and where returning all receive buffers before the kernel
+    /// looks for them pays; 16 elsewhere, as then a reply goes out while its session is still in the cache.
+    pub batch: Option<usize>,
     /// Sessions at once over all workers, 1 ..= 4 194 304. Further clients are accepted and closed at once.
     pub max_sessions: usize,
     /// Which worker gets a new session.
@@ -55,7 +56,7 @@ impl Default for ServiceOptions {
             session: SessionOptions::default(),
             provider: ProviderConfig::default(),
             send_pool: PoolConfig { slot_bytes: SEND_SLOT_BYTES, initial_slots: 64, max_slots: 4096 },
-            batch: 256,
+            batch: None,
             max_sessions: 65_536,
             balance: Balance::default(),
             handlers: HandlerThreads::default(),
@@ -68,6 +69,12 @@ impl Default for ServiceOptions {
 /// Room for the largest packet, and one cache line more: slots that start a power of two apart would all compete for the
 /// same lines of the cache.
 const SEND_SLOT_BYTES: usize = 64 * 1024 + 64;
+
+/// The default batch where the kernel takes many operations by one call.
+const LARGE_BATCH: usize = 256;
+
+/// The default batch where each operation is a call of its own (measured in docs/performance.md).
+const SMALL_BATCH: usize = 16;
 
 /// Limits of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,6 +188,11 @@ impl ServiceOptions {
     /// Operations that a worker may have in flight for each session: a receive stream, a send or connect, a close.
     const OPERATIONS_PER_SESSION: u64 = 3;
 
+    /// Completions to a batch on a provider with these features.
+    pub(crate) fn batch_for(&self, features: Features) -> usize {
+        self.batch.unwrap_or(if features.has(Feature::Batching) { LARGE_BATCH } else { SMALL_BATCH })
+    }
+
     pub(crate) fn check(&self) -> Result<(), Error> {
         let session = &self.session;
         let needed = self.max_sessions as u64 * Self::OPERATIONS_PER_SESSION + self.listen.len() as u64 * 2;
@@ -193,8 +205,8 @@ impl ServiceOptions {
                 "{} sessions need {needed} operations, the provider is limited to {}; raise provider.max_operations",
                 self.max_sessions, self.provider.max_operations
             )
-        } else if !(1..=65_536).contains(&self.batch) {
-            format!("a batch of {}; choose 1 to 65536", self.batch)
+        } else if let Some(batch) = self.batch.filter(|batch| !(1..=65_536).contains(batch)) {
+            format!("a batch of {batch}; choose 1 to 65536")
         } else if self.handlers == HandlerThreads::Pool(0) {
             "a pool of no handler threads; choose 1 or more, or handle inline".to_owned()
         } else if session.low_water_bytes > session.high_water_bytes || session.high_water_bytes > session.limit_bytes {

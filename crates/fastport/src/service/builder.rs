@@ -119,7 +119,7 @@ impl<M, F> ServiceBuilder<M, F> {
     /// See [`ServiceOptions::batch`].
     #[must_use]
     pub fn batch(mut self, completions: usize) -> Self {
-        self.options.batch = completions;
+        self.options.batch = Some(completions);
         self
     }
 
@@ -243,7 +243,7 @@ impl<M, F: Framer> ServiceBuilder<M, F> {
         for (index, listeners) in shares(listeners, plan.hub.ports.len()).into_iter().enumerate() {
             let (provider, desk) = plan.prepare::<fastport_io::sim::Sim>(index)?;
             let delivery = InlineDelivery::new((plan.make_handler)(index), &desk);
-            service.add(plan.build(index, listeners, provider, desk, delivery, true)?, plan.options.batch);
+            service.add(plan.build(index, listeners, provider, desk, delivery, true)?);
         }
         Ok(service)
     }
@@ -431,7 +431,7 @@ impl<M, F: Framer> Launch<M, F> {
         };
         let _ = self.ready.send(Ok(()));
         drop(self.ready);
-        worker.run(self.plan.options.batch)
+        worker.run()
     }
 
     fn give_up(self, error: fastport_io::Error) -> u64 {

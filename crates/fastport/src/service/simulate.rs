@@ -68,9 +68,10 @@ impl SimService {
         }
     }
 
-    pub(super) fn add<F: Framer, D: Delivery<F>>(&mut self, worker: Worker<Sim, F, D>, batch_limit: usize) {
+    pub(super) fn add<F: Framer, D: Delivery<F>>(&mut self, worker: Worker<Sim, F, D>) {
         self.pools.extend([worker.desk.receive_pool.clone(), worker.desk.pool.clone()]);
-        self.workers.push(Some(Box::new(Stepped { worker, inbox: Inbox::new(batch_limit) })));
+        let inbox = worker.inbox();
+        self.workers.push(Some(Box::new(Stepped { worker, inbox })));
     }
 
     /// Gives the worker with that provider a turn. Does nothing for a worker that has ended, and for the number of a

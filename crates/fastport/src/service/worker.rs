@@ -54,12 +54,6 @@ pub(super) struct Inbox {
     commands: Vec<Command>,
 }
 
-impl Inbox {
-    pub(super) fn new(batch_limit: usize) -> Self {
-        Self { batch: CompletionBatch::with_capacity(batch_limit), commands: Vec::new() }
-    }
-}
-
 pub(super) struct Worker<P, F, D> {
     pub(super) index: usize,
     pub(super) provider: P,
@@ -72,6 +66,7 @@ pub(super) struct Worker<P, F, D> {
     pub(super) hub: Arc<Hub>,
     pub(super) socket_options: SocketOptions,
     pub(super) is_stopping: bool,
+    batch_limit: usize,
     aborted: u64,
     tick: Option<Duration>,
     next_tick: Instant,
@@ -90,6 +85,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         ticks_itself: bool,
     ) -> Self {
         let now = desk.now;
+        let batch_limit = options.batch_for(provider.info().features);
         let mut worker = Self {
             index,
             provider,
@@ -102,6 +98,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
             hub,
             socket_options: options.socket.clone(),
             is_stopping: false,
+            batch_limit,
             aborted: 0,
             tick: options.tick.filter(|_| ticks_itself),
             next_tick: now,
@@ -118,11 +115,16 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         worker
     }
 
+    /// An empty inbox for this worker's turns.
+    pub(super) fn inbox(&self) -> Inbox {
+        Inbox { batch: CompletionBatch::with_capacity(self.batch_limit), commands: Vec::new() }
+    }
+
     /// Works until the service stops or the provider fails. Returns the number of sessions that were cut off.
-    pub(super) fn run(mut self, batch_limit: usize) -> u64 {
+    pub(super) fn run(mut self) -> u64 {
         let hub = Arc::clone(&self.hub);
         let port = &hub.ports[self.index];
-        let mut inbox = Inbox::new(batch_limit);
+        let mut inbox = self.inbox();
         while self.turn(&mut inbox, port) {}
         self.end(port)
     }
