@@ -71,7 +71,7 @@ pub struct PoolStats {
 
 /// Makes memory of a pool known to the system, for backends that must (Registered I/O) or may.
 pub(crate) trait RegionRegistrar {
-    /// Registers a region before its first slot is handed out; the number comes back with each slot of it.
+    /// Registers a region before its first slot is handed out; by the number it is undone.
     fn register(&self, region: &Region) -> Result<u32>;
     /// Undoes it, when no slot of the region is in use any more.
     fn unregister(&self, registration: u32);
@@ -81,8 +81,6 @@ struct Slot {
     start: Cell<*mut u8>,
     /// Owners of the slot: leases, buffers, rings, operations. 0 while free or lent.
     owners: Cell<u32>,
-    /// What the registrar said of the slot's region.
-    registration: Cell<u32>,
 }
 
 struct PoolInner {
@@ -121,11 +119,7 @@ impl BufferPool {
     pub(crate) fn with_registrar(config: &PoolConfig, registrar: Option<Rc<dyn RegionRegistrar>>) -> Result<Self> {
         config.check()?;
         let slots = (0..config.max_slots)
-            .map(|_| Slot {
-                start: Cell::new(std::ptr::null_mut()),
-                owners: Cell::new(0),
-                registration: Cell::new(u32::MAX),
-            })
+            .map(|_| Slot { start: Cell::new(std::ptr::null_mut()), owners: Cell::new(0) })
             .collect();
         let inner = PoolInner {
             slot_bytes: config.slot_bytes,
@@ -284,7 +278,6 @@ impl PoolInner {
             // SAFETY: position < more, and the region has more * slot_bytes bytes.
             let start = unsafe { region.as_ptr().add(position as usize * self.slot_bytes) };
             self.slots[slot as usize].start.set(start.as_ptr());
-            self.slots[slot as usize].registration.set(registration);
             free.push(slot);
         }
         self.existing.set(existing + more);
@@ -366,12 +359,6 @@ impl Lease {
     /// The bytes of the whole slot behind the lease.
     pub fn slot_bytes(&self) -> usize {
         self.pool.slot_bytes
-    }
-
-    /// Number and offset of the slot in its registered region, for backends that name memory by registration.
-    #[allow(dead_code, reason = "called by the backends that address memory by registration")]
-    pub(crate) fn registration(&self) -> u32 {
-        self.pool.slots[self.slot as usize].registration.get()
     }
 
     pub(crate) fn as_ptr(&self) -> NonNull<u8> {

@@ -22,7 +22,7 @@ pub(super) enum SendOwner {
 ///
 /// There is no way to look at the bytes: they may belong to a ring that goes on writing behind them.
 pub struct SendBuffer {
-    #[allow(dead_code, reason = "held for its drop; backends that address registered memory read it")]
+    #[allow(dead_code, reason = "held for its drop")]
     owner: SendOwner,
     start: NonNull<u8>,
     bytes: u32,
