@@ -1,6 +1,7 @@
 //! Setting a service up and starting its threads.
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -11,7 +12,7 @@ use fastport_io::{
 };
 
 use super::Service;
-use super::delivery::{Delivery, InlineDelivery};
+use super::delivery::{Delivery, InlineDelivery, panic_text};
 use super::handle::Handle;
 use super::handler_pool::{HandlerPool, PoolDelivery, PoolSender};
 use super::hub::Hub;
@@ -378,8 +379,22 @@ where
     F: Framer,
     H: Handler<F>,
 {
-    let name = format!("fastport-{}", launch.index);
-    let work = move || with_backend(backend, launch).expect("the backend was selected, so it is compiled in");
+    let index = launch.index;
+    let hub = Arc::clone(&launch.plan.hub);
+    let name = format!("fastport-{index}");
+    let work = move || {
+        let worked = catch_unwind(AssertUnwindSafe(|| with_backend(backend, launch)));
+        let ended = worked.unwrap_or_else(|panic| {
+            let text = format!("worker {index} panicked: {}", panic_text(&*panic));
+            Err(fastport_io::Error::new(fastport_io::ErrorCode::OperationFailed, text))
+        });
+        ended.unwrap_or_else(|error| {
+            tracing::error!(%error, "the service stops");
+            hub.fail(error);
+            hub.ports[index].mailbox.close();
+            0
+        })
+    };
     std::thread::Builder::new().name(name.clone()).spawn(work).map_err(|source| Error::Thread { name, source })
 }
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use fastport_io::slab::Key;
-use fastport_io::{AsyncIoProvider, Completion, Error, ErrorCode, SocketId};
+use fastport_io::{AsyncIoProvider, Completion, Error, ErrorCode};
 
 use super::delivery::Delivery;
 use super::mailbox::ConnectRequest;
@@ -69,7 +69,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         self.socket_options.apply(&socket)?;
         let socket = self.provider.attach(socket)?;
         let now = self.desk.now;
-        let key = self.seat(socket, |id| Link::connecting(id, address, now)).inspect_err(|_| self.discard(socket))?;
+        let key = self.seat(socket, |id| Link::connecting(id, address, now))?;
         if let Some(seat) = self.sessions.get_mut(key) {
             seat.connector = Some(connector);
         }
@@ -80,11 +80,6 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         }
         self.set_session_timer(key, now + time_limit, Duration::ZERO);
         Ok(())
-    }
-
-    /// A socket that never had an operation leaves the provider and is closed.
-    fn discard(&mut self, socket: SocketId) {
-        drop(self.provider.detach(socket));
     }
 
     fn keep_error(&mut self, connector: Key, error: Error) {

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastport_io::slab::Key;
+
 use super::hub::Hub;
 use super::mailbox::{Command, ConnectRequest};
 use super::slots::SlotState;
@@ -55,20 +57,17 @@ impl Handle {
     /// Sends one frame to many sessions: each worker gets one message, and large frames are not copied. Returns how many
     /// sessions take it; the others are gone, or congested.
     pub fn broadcast(&self, sessions: &[SessionId], frame: &SharedFrame) -> usize {
-        let mut reached = 0;
-        for (worker, port) in self.hub.ports.iter().enumerate() {
-            let keys: Box<[_]> = sessions
-                .iter()
-                .filter(|session| session.worker() == worker && port.slots.state(session.key()) == SlotState::Open)
-                .map(|session| session.key())
-                .collect();
-            let count = keys.len();
-            let command = Command::Broadcast { keys, frame: SharedFrame::clone(frame) };
-            if count > 0 && port.mailbox.offer(command).is_ok() {
-                reached += count;
-            }
+        let mut keys_of: Vec<Vec<Key>> = vec![Vec::new(); self.workers()];
+        for session in sessions.iter().filter(|session| self.check(**session).is_ok()) {
+            keys_of[session.worker()].push(session.key());
         }
-        reached
+        let posted =
+            keys_of.into_iter().zip(&self.hub.ports).filter(|(keys, _)| !keys.is_empty()).map(|(keys, port)| {
+                let reached = keys.len();
+                let command = Command::Broadcast { keys: keys.into(), frame: SharedFrame::clone(frame) };
+                if port.mailbox.offer(command).is_ok() { reached } else { 0 }
+            });
+        posted.sum()
     }
 
     /// Ends a session gracefully: what is queued is sent first. False if it was gone already.

@@ -119,9 +119,10 @@ impl Hub {
         self.stopped_at.get().copied()
     }
 
-    /// Keeps the first failure.
-    pub(crate) fn report_failure(&self, error: fastport_io::Error) {
+    /// A worker cannot go on. The service would be incomplete, so all workers end. The first failure is kept.
+    pub(crate) fn fail(&self, error: fastport_io::Error) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.stop(Duration::ZERO);
     }
 
     pub(crate) fn failure(&self) -> Option<fastport_io::Error> {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use fastport_io::{Backend, Error, ErrorCode, Selection};
+use fastport_io::{Backend, Error, Selection};
 
 pub use builder::ServiceBuilder;
 pub use handle::{Handle, SessionHandle, SharedFrame};
@@ -126,17 +126,7 @@ impl Service {
         let mut aborted = 0;
         let mut begin = None;
         for worker in self.workers.drain(..) {
-            match worker.join() {
-                Ok(count) => aborted += count,
-                Err(panic) => {
-                    let text = delivery::panic_text(&*panic);
-                    let error = Error::new(ErrorCode::OperationFailed, format!("a worker panicked: {text}"));
-                    tracing::error!(%error, "the service stops");
-                    self.hub.report_failure(error);
-                    // Its sessions are gone; the other workers cannot make up for that.
-                    self.hub.stop(Duration::ZERO);
-                }
-            }
+            aborted += worker.join().expect("a worker catches its panics");
             begin = begin.or(self.hub.stopped_at());
         }
         drop(self.pool.take());

@@ -124,16 +124,20 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         }
     }
 
-    /// Gives a socket a session and begins to receive. The slot of the session was claimed.
+    /// Gives an attached socket a session, whose place was claimed. On an error the socket is closed.
     pub(super) fn seat(&mut self, socket: SocketId, make: impl FnOnce(SessionId) -> Link) -> Result<Key, Error> {
         let worker = self.index;
-        self.sessions.insert_with(|key| Seat {
-            session: Session { receiver: Receiver::default(), link: make(SessionId::new(worker, key)) },
+        let seated = self.sessions.insert_with(|key| Seat {
             socket,
+            session: Session { receiver: Receiver::default(), link: make(SessionId::new(worker, key)) },
             timer: None,
             connector: None,
             timed_stage: None,
-        })
+        });
+        if seated.is_err() {
+            drop(self.provider.detach(socket));
+        }
+        seated
     }
 
     /// The connection stands: receive, let handles know, watch for silence.
@@ -173,11 +177,11 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         {
             link.failed(&rejected.error);
         }
+        if !link.is_open() {
+            return self.look_after_ending(key, port);
+        }
         if let Some(congested) = link.take_congestion_change() {
             port.slots.set_congested(key, congested);
-        }
-        if !link.is_open() {
-            self.look_after_ending(key, port);
         }
     }
 

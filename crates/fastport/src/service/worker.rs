@@ -309,8 +309,9 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
     fn provider_failed(&mut self, error: Error) {
         tracing::error!(worker = self.index, %error, "the provider failed; the service stops");
         let reason = CloseReason::of(&error);
-        self.hub.report_failure(error);
-        self.desk.handle.stop(Duration::ZERO);
+        self.hub.fail(error);
+        self.is_stopping = true;
+        self.end_waiting_connectors();
         self.aborted = self.sessions.len() as u64;
         let keys: Vec<Key> = self.sessions.keys().collect();
         for key in keys {

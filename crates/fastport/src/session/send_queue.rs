@@ -126,9 +126,10 @@ impl SendQueue {
         if self.in_flight > 0 || self.queued == 0 {
             return None;
         }
-        let buffers = match (&self.first, &self.more) {
+        let is_alone = self.more.as_ref().is_none_or(|more| more.is_empty());
+        let buffers = match &self.first {
             // Nearly always all there is to send lies in one ring.
-            (Some(Segment::Ring(ring)), None) => ring.send_buffers()?,
+            Some(Segment::Ring(ring)) if is_alone => ring.send_buffers()?,
             _ => self.gather()?,
         };
         self.segments_in_flight = self.segments_in_flight.max(1);
