@@ -17,6 +17,7 @@ struct Counting;
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
+    #[allow(clippy::missing_const_for_thread_local, reason = "it is const; the lint does not see it on Windows")]
     static IS_COUNTED: Cell<bool> = const { Cell::new(false) };
 }
 
