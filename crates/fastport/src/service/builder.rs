@@ -353,7 +353,6 @@ impl Service {
             };
             self.workers.push(spawn_worker(launch, self.selection.backend)?);
         }
-        drop(ready);
         await_all(&started, count)
     }
 }
@@ -361,14 +360,7 @@ impl Service {
 /// Waits until each worker has said how its start went.
 fn await_all(started: &Receiver<Result<(), fastport_io::Error>>, count: usize) -> Result<(), Error> {
     for _ in 0..count {
-        // A worker that ends without a word has panicked.
-        let result = started.recv().unwrap_or_else(|_| {
-            Err(fastport_io::Error::new(
-                fastport_io::ErrorCode::OperationFailed,
-                "a worker thread died while it started",
-            ))
-        });
-        result?;
+        started.recv().expect("each worker tells, even if it panics")?;
     }
     Ok(())
 }
@@ -381,6 +373,7 @@ where
 {
     let index = launch.index;
     let hub = Arc::clone(&launch.plan.hub);
+    let ready = launch.ready.clone();
     let name = format!("fastport-{index}");
     let work = move || {
         let worked = catch_unwind(AssertUnwindSafe(|| with_backend(backend, launch)));
@@ -389,9 +382,9 @@ where
             Err(fastport_io::Error::new(fastport_io::ErrorCode::OperationFailed, text))
         });
         ended.unwrap_or_else(|error| {
-            tracing::error!(%error, "the service stops");
-            hub.fail(error);
+            let _ = ready.send(Err(error.clone()));
             hub.ports[index].mailbox.close();
+            Handle::new(hub).fail(error);
             0
         })
     };
@@ -445,7 +438,6 @@ impl<M, F: Framer> Launch<M, F> {
             }
         };
         let _ = self.ready.send(Ok(()));
-        drop(self.ready);
         worker.run()
     }
 

@@ -151,6 +151,12 @@ impl Handle {
         }
     }
 
+    /// A thread of the service cannot go on: the service ends.
+    pub(crate) fn fail(&self, error: fastport_io::Error) {
+        tracing::error!(%error, "the service stops");
+        self.hub.fail(error);
+    }
+
     /// Number of workers.
     pub(crate) fn workers(&self) -> usize {
         self.hub.ports.len()

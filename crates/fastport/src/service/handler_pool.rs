@@ -81,6 +81,8 @@ struct QueueState {
     events: Vec<Event>,
     bytes: usize,
     is_closed: bool,
+    /// The thread has died; nobody will take the events.
+    is_abandoned: bool,
 }
 
 /// What a thread finds in its queue.
@@ -95,8 +97,11 @@ impl Queue {
     /// Appends an event. Waits while the queue is full.
     fn push(&self, event: Event) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.events.len() >= MAX_EVENTS || state.bytes >= MAX_BYTES {
+        while !state.is_abandoned && (state.events.len() >= MAX_EVENTS || state.bytes >= MAX_BYTES) {
             state = self.has_room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.is_abandoned {
+            return;
         }
         state.bytes += event.bytes();
         state.events.push(event);
@@ -126,6 +131,14 @@ impl Queue {
         drop(state);
         self.has_room.notify_all();
         Found::Events
+    }
+
+    /// Nobody takes events any more, so nobody may wait for room.
+    fn abandon(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.is_abandoned = true;
+        state.events.clear();
+        self.has_room.notify_all();
     }
 
     /// No more events will come; the thread ends when it has handled the rest.
@@ -159,7 +172,16 @@ impl HandlerPool {
             let (queues, make_handler) = (Arc::clone(&pool.queues), Arc::clone(make_handler));
             let (framer, handle) = (framer.clone(), handle.clone());
             let name = format!("fastport-handler-{index}");
-            let work = move || HandlerThread::new(make_handler(index), framer, handle).run(&queues[index], tick);
+            let work = move || {
+                let queue = &queues[index];
+                let run = || HandlerThread::new(make_handler(index), framer, handle.clone()).run(queue, tick);
+                // Panics in events are caught where the event is handled; here it is the making of the handler.
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+                    queue.abandon();
+                    let text = format!("handler thread {index} panicked: {}", panic_text(&*panic));
+                    handle.fail(fastport_io::Error::new(fastport_io::ErrorCode::OperationFailed, text));
+                }
+            };
             let spawned = std::thread::Builder::new().name(name.clone()).spawn(work);
             pool.threads.push(spawned.map_err(|source| Error::Thread { name, source })?);
         }
@@ -184,9 +206,7 @@ impl Drop for HandlerPool {
             queue.close();
         }
         for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a handler thread died");
-            }
+            thread.join().expect("a handler thread catches its panics");
         }
     }
 }

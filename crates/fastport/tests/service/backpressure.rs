@@ -82,11 +82,8 @@ fn a_refused_sender_goes_on_when_it_is_writable(backend: Choice) {
         builder.session_options(limits(Overflow::Refuse)).socket_options(small_socket_buffers())
     });
     let mut client = service.client();
+    // Answered until the session is full, all within one call.
     client.send(1, b"go");
-    service.wait_for("writable session", |event| {
-        // The client reads only after the service had to stop.
-        matches!(event, Event::Sent).then_some(())
-    });
     for number in 0..PACKETS {
         let (id, payload) = client.receive();
         assert_eq!(id, number as u16);
@@ -94,6 +91,8 @@ fn a_refused_sender_goes_on_when_it_is_writable(backend: Choice) {
     }
     assert!(client.read_to_end().is_empty());
     drop(client);
+    service.wait_for("sent bytes", |event| matches!(event, Event::Sent).then_some(()));
+    service.wait_for("writable session", |event| matches!(event, Event::Writable).then_some(()));
     let (_, reason, stats) = service.closed();
     assert_eq!(reason, CloseReason::Requested);
     assert_eq!(stats.bytes_sent, PACKETS * 1004);

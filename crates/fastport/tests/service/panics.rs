@@ -1,8 +1,11 @@
 //! Handlers that panic.
 
+use std::net::TcpStream;
+
 use fastport::{CloseReason, Context, PacketId, PacketView};
 use fastport_io::Choice;
 
+use crate::common::{Client, PATIENCE};
 use crate::probe::{Behaviour, Fixture, echo, on_every_backend};
 
 on_every_backend!(
@@ -39,7 +42,11 @@ fn a_panic_in_accepted_ends_the_session(backend: Choice) {
         Behaviour { accepted: |_| panic!("no one is welcome"), ..Behaviour::default() },
         |builder| builder,
     );
-    service.client().await_end();
+    // The session may have ended before the client learns that it is connected.
+    if let Ok(stream) = TcpStream::connect_timeout(&service.address(), PATIENCE) {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Client { stream }.await_end();
+    }
     assert_eq!(service.closed().1, CloseReason::HandlerPanic);
     service.stop();
 }

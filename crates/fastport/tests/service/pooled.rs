@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use fastport::{CloseReason, Context, HandlerThreads, PacketId, PacketView};
+use fastport::{CloseReason, Context, Handler, HandlerThreads, PacketId, PacketView, Service};
 use fastport_io::Choice;
 
-use crate::common::{Client, frame, pattern};
+use crate::common::{Client, frame, localhost, pattern};
 use crate::probe::{Behaviour, Event, Fixture, echo, on_every_backend};
 
 on_every_backend!(
@@ -15,6 +15,7 @@ on_every_backend!(
     a_close_on_a_handler_thread_sends_what_came_before_and_handles_nothing_after,
     the_threads_of_a_pool_tick,
     a_pool_sends_packets_larger_than_its_buffers,
+    a_handler_that_cannot_be_made_ends_the_service_with_its_reason,
 );
 
 fn pooled(backend: Choice, behaviour: Behaviour) -> Fixture {
@@ -108,4 +109,26 @@ fn a_pool_sends_packets_larger_than_its_buffers(backend: Choice) {
     }
     drop(client);
     service.stop();
+}
+
+fn a_handler_that_cannot_be_made_ends_the_service_with_its_reason(backend: Choice) {
+    let make = |_: usize| -> Nobody { panic!("no handler today") };
+    let service = Service::builder(make)
+        .backend(backend)
+        .workers(1)
+        .handlers(HandlerThreads::Pool(2))
+        .listen(localhost())
+        .start()
+        .unwrap();
+    let failure = service.wait().failure.expect("the service cannot go on");
+    assert!(failure.to_string().contains("no handler today"), "{failure}");
+
+    let inline = Service::builder(make).backend(backend).workers(1).listen(localhost()).start();
+    assert!(inline.unwrap_err().to_string().contains("no handler today"));
+}
+
+struct Nobody;
+
+impl Handler for Nobody {
+    fn packet(&mut self, _: &mut Context<'_>, _: PacketView<'_>) {}
 }
