@@ -23,7 +23,7 @@ macro_rules! on_every_backend {
         mod epoll {
             $(#[test] fn $test() { crate::probe::run(fastport_io::Backend::Epoll, super::$test); })*
         }
-        #[cfg(all(unix, not(target_os = "linux")))]
+        #[cfg(all(unix, any(not(target_os = "linux"), fastport_libkqueue)))]
         mod kqueue {
             $(#[test] fn $test() { crate::probe::run(fastport_io::Backend::Kqueue, super::$test); })*
         }
