@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::windows::io::{AsRawSocket, FromRawSocket, IntoRawSocket, OwnedSocket, RawSocket};
 use std::time::Duration;
 
-use socket2::{TcpKeepalive, Type};
+use socket2::Type;
 
 pub use self::options::{KeepAlive, SocketOptions, listen, stream_socket};
 
@@ -122,12 +122,9 @@ impl Socket {
 
     /// `SO_KEEPALIVE` with its times.
     pub fn set_tcp_keepalive(&self, keep_alive: &KeepAlive) -> io::Result<()> {
-        let probing = TcpKeepalive::new().with_time(keep_alive.idle);
-        #[cfg(not(target_os = "openbsd"))]
-        let probing = probing.with_interval(keep_alive.interval).with_retries(keep_alive.probes);
         either!(
             self,
-            system => system.set_tcp_keepalive(&probing),
+            system => keep_alive.set_on(system),
             simulated => simulated.set(Switch::KeepAlive, true),
         )
     }

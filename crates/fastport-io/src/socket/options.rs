@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, TcpKeepalive, Type};
 
 use super::Socket;
 use crate::error::{Error, Result};
@@ -35,6 +35,27 @@ pub struct KeepAlive {
     /// Unanswered probes before the connection counts as dead (`TCP_KEEPCNT`). Always 10 on Windows before 10, version
     /// 1703, and under Wine.
     pub probes: u32,
+}
+
+impl KeepAlive {
+    #[cfg(not(target_os = "openbsd"))]
+    pub(super) fn set_on(self, socket: &socket2::Socket) -> io::Result<()> {
+        /// WSAENOPROTOOPT, winsock2.h.
+        const NO_SUCH_OPTION: i32 = 10_042;
+        let probing = TcpKeepalive::new().with_time(self.idle).with_interval(self.interval);
+        match socket.set_tcp_keepalive(&probing.clone().with_retries(self.probes)) {
+            // Not every Windows lets the number of probes be set.
+            Err(error) if cfg!(windows) && error.raw_os_error() == Some(NO_SUCH_OPTION) => {
+                socket.set_tcp_keepalive(&probing)
+            }
+            set => set,
+        }
+    }
+
+    #[cfg(target_os = "openbsd")]
+    pub(super) fn set_on(self, socket: &socket2::Socket) -> io::Result<()> {
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(self.idle))
+    }
 }
 
 impl Default for KeepAlive {
