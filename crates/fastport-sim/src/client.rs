@@ -64,6 +64,9 @@ pub(crate) struct Client {
     outbox_begin: usize,
     is_sending: bool,
     receiving: Option<OpId>,
+    /// Ids that name nothing any more.
+    dead_op: Option<OpId>,
+    dead_socket: Option<SocketId>,
     is_pausing: bool,
     written: u32,
     answered: u32,
@@ -86,6 +89,8 @@ impl Client {
             outbox_begin: 0,
             is_sending: false,
             receiving: None,
+            dead_op: None,
+            dead_socket: None,
             is_pausing: false,
             written: 0,
             answered: 0,
@@ -215,7 +220,7 @@ impl Client {
         };
         let plan = self.plan.clone();
         let next = Self::new(self.index, plan, self.random.fork());
-        *self = Self { round: self.round + 1, ..next };
+        *self = Self { round: self.round + 1, dead_op: self.dead_op, dead_socket: self.socket, ..next };
         if self.round == self.plan.rounds {
             self.phase = Phase::Done;
         } else {
@@ -236,10 +241,27 @@ impl Client {
         if is_resetting && self.written > 0 && (!self.is_sending || self.random.chance(0.2)) {
             return self.close(around, CloseMode::Abortive);
         }
+        if self.random.chance(0.05) {
+            self.disturb_the_dead(around);
+        }
         self.write_packets();
         self.send(around);
         self.receive(around);
         self.finish(around);
+    }
+
+    /// Asks something of ids that are dead. It must be refused, and whoever has their places now must not notice.
+    fn disturb_the_dead(&mut self, around: &mut Surroundings<'_>) {
+        if let Some(op) = self.dead_op
+            && around.provider.cancel(op).is_ok()
+        {
+            around.ledger.open().violation(format!("{:?} could cancel {op:?}, which is dead", self.visit()));
+        }
+        if let Some(socket) = self.dead_socket
+            && around.provider.shut_down_socket(socket, Direction::Both).is_ok()
+        {
+            around.ledger.open().violation(format!("{:?} could shut {socket:?} down, which is dead", self.visit()));
+        }
     }
 
     fn write_packets(&mut self) {
@@ -284,7 +306,12 @@ impl Client {
         self.is_sending = false;
         self.latest_progress = around.now;
         match &completion.result {
-            Ok(_) => self.pump(around),
+            Ok(_) => {
+                if self.plan.manner.is_lawful() && self.outbox.is_empty() {
+                    around.ledger.open().owes(self.visit(), self.written);
+                }
+                self.pump(around);
+            }
             Err(error) => self.broken(around, error),
         }
     }
@@ -320,7 +347,7 @@ impl Client {
     pub(crate) fn received(&mut self, around: &mut Surroundings<'_>, completion: &Completion) {
         self.latest_progress = around.now;
         if !completion.more {
-            self.receiving = None;
+            self.dead_op = self.receiving.take();
         }
         if self.phase != Phase::Open {
             return;

@@ -29,9 +29,10 @@ impl Examiner {
         Self { ledger, random: Random::new(seed), panic_once_in, refused: BTreeMap::new(), latest_tick: None }
     }
 
-    fn note(&self, session: SessionId, result: Result<(), SendError>) -> bool {
+    /// Notes how a reply of that many bytes was taken. True if it was refused for the time being.
+    fn note(&self, session: SessionId, bytes: usize, result: Result<(), SendError>) -> bool {
         if result.is_ok() {
-            self.ledger.open().replied(session);
+            self.ledger.open().replied(session, bytes);
         }
         result == Err(SendError::Full)
     }
@@ -42,7 +43,7 @@ impl Examiner {
         let Some(mut waiting) = self.refused.remove(&id) else { return };
         while let Some(payload) = waiting.front() {
             let sent = session.send(PACKET_ID, payload);
-            if self.note(id, sent) {
+            if self.note(id, payload.len(), sent) {
                 self.refused.insert(id, waiting);
                 return;
             }
@@ -65,7 +66,7 @@ impl Examiner {
             ReplyBy::Shared => session.send_shared(shared()),
             ReplyBy::Handle => session.handle().send_shared(id, shared()),
         };
-        if !self.note(id, sent) {
+        if !self.note(id, packet.payload.len(), sent) {
             return;
         }
         if by == ReplyBy::Handle {
@@ -95,11 +96,7 @@ impl Handler for Examiner {
     }
 
     fn sent(&mut self, session: &mut Context<'_>, bytes: usize) {
-        let mut books = self.ledger.open();
-        books.event(session.id(), "sent");
-        if bytes == 0 {
-            books.violation(format!("'sent' of no bytes for {}", session.id()));
-        }
+        self.ledger.open().sent(session.id(), bytes);
     }
 
     fn writable(&mut self, session: &mut Context<'_>) {

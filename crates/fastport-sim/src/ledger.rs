@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fastport::{CloseReason, SessionId, SessionStats};
 
-use crate::payload::{Label, verify};
-use crate::scenario::{ClientPlan, ReplyBy};
+use crate::payload::{HEADER_BYTES, Label, verify};
+use crate::scenario::{ClientPlan, ReplyBy, Scenario};
 
 /// A connection of a client: which client, and which of its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,9 +30,22 @@ pub(crate) struct Record {
     packets: u64,
     /// Replies that the service has taken.
     pub(crate) replies: u32,
+    /// Bytes of replies that the system has not taken yet.
+    queued: usize,
+    /// Packets that have been on their way since the worker had handled so many of all sessions.
+    owed: Option<Owed>,
     /// Somebody has asked for its end from outside, or its handler has panicked.
     pub(crate) is_cut: bool,
     pub(crate) closed: Option<CloseReason>,
+}
+
+/// Packets that the system has for a session.
+#[derive(Clone, Copy, Debug)]
+struct Owed {
+    /// The number behind the last of them.
+    until: u32,
+    /// What the worker had handled when it could have begun with the next one.
+    since: u64,
 }
 
 /// Shared by the handlers, the clients and the run.
@@ -52,11 +65,22 @@ pub(crate) struct Books {
     pub(crate) open: BTreeSet<SessionId>,
     pub(crate) violations: Vec<String>,
     pub(crate) packets: u64,
+    /// Packets that each worker has handled.
+    handled: BTreeMap<usize, u64>,
+    /// The most packets of others that a worker may handle while one waits; `None` if the network keeps packets waiting.
+    patience: Option<u64>,
+    /// The most that a send queue holds, unless a single message is larger.
+    queue_limit: usize,
 }
 
 impl Ledger {
-    pub(crate) fn new(clients: &[ClientPlan]) -> Self {
-        let books = Books { clients: clients.to_vec(), ..Books::default() };
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        let books = Books {
+            clients: scenario.clients.clone(),
+            patience: scenario.patience(),
+            queue_limit: scenario.options.session.limit_bytes,
+            ..Books::default()
+        };
         Self { books: Arc::new(Mutex::new(books)) }
     }
 
@@ -92,6 +116,8 @@ impl Books {
             next: 0,
             packets: 0,
             replies: 0,
+            queued: 0,
+            owed: None,
             is_cut: false,
             closed: None,
         };
@@ -107,6 +133,9 @@ impl Books {
     /// A packet was handed to the handler. Returns how to reply, or `None` for one that deserves no reply.
     pub(crate) fn packet(&mut self, session: SessionId, id: u16, payload: &[u8]) -> Option<ReplyBy> {
         self.packets += 1;
+        let handled = self.handled.entry(session.worker()).or_default();
+        *handled += 1;
+        let handled = *handled;
         let Some(record) = self.sessions.get_mut(&session) else {
             self.violation(format!("a packet for {session}, which was never accepted"));
             return None;
@@ -124,7 +153,9 @@ impl Books {
         match verified {
             Ok(label) if label == expected => {
                 record.next += 1;
-                Some(record.reply_by)
+                let reply_by = record.reply_by;
+                self.served(session, handled);
+                Some(reply_by)
             }
             Ok(label) => {
                 self.violation(format!("{session} got {label:?} instead of {expected:?}"));
@@ -137,10 +168,51 @@ impl Books {
         }
     }
 
-    /// The service has taken a reply.
-    pub(crate) fn replied(&mut self, session: SessionId) {
-        if let Some(record) = self.sessions.get_mut(&session) {
-            record.replies += 1;
+    /// The system has taken all bytes of a visit's packets up to this number.
+    pub(crate) fn owes(&mut self, visit: Visit, until: u32) {
+        let Some(session) = self.visits.get(&visit) else { return };
+        let handled = self.handled.get(&session.worker()).copied().unwrap_or(0);
+        let Some(record) = self.sessions.get_mut(session).filter(|record| record.next < until) else { return };
+        let since = record.owed.map_or(handled, |owed| owed.since);
+        record.owed = Some(Owed { until, since });
+    }
+
+    /// A packet of a session was handled. Others had their turns meanwhile, but not too many.
+    fn served(&mut self, session: SessionId, handled: u64) {
+        let Some(record) = self.sessions.get_mut(&session) else { return };
+        let Some(owed) = record.owed.take() else { return };
+        if record.next < owed.until {
+            record.owed = Some(Owed { since: handled, ..owed });
+        }
+        let waited = handled - owed.since;
+        if let Some(patience) = self.patience.filter(|&patience| waited > patience) {
+            self.violation(format!("{session} was passed over for {waited} packets of others; {patience} are fair"));
+        }
+    }
+
+    /// The service has taken a reply with a payload of that many bytes.
+    pub(crate) fn replied(&mut self, session: SessionId, payload_bytes: usize) {
+        let Some(record) = self.sessions.get_mut(&session) else { return };
+        record.replies += 1;
+        let frame_bytes = HEADER_BYTES + payload_bytes;
+        record.queued += frame_bytes;
+        let queued = record.queued;
+        // In the mailbox it is on its way to the queue.
+        if queued > self.queue_limit && queued > frame_bytes && record.reply_by != ReplyBy::Handle {
+            self.violation(format!("{session} has {queued} bytes queued, above its limit of {}", self.queue_limit));
+        }
+    }
+
+    /// The system has taken bytes of replies.
+    pub(crate) fn sent(&mut self, session: SessionId, bytes: usize) {
+        self.event(session, "sent");
+        let Some(record) = self.sessions.get_mut(&session) else { return };
+        match record.queued.checked_sub(bytes) {
+            Some(queued) if bytes > 0 => record.queued = queued,
+            _ => {
+                let queued = record.queued;
+                self.violation(format!("{session} has sent {bytes} of {queued} bytes"));
+            }
         }
     }
 

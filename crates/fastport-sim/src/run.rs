@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fastport::{CloseReason, Handle, Overflow, Service, SessionId, SimService};
+use fastport::{CloseReason, Handle, Overflow, SendError, Service, SessionId, SimService};
 use fastport_io::sim::{Random, SimNetwork, SimStats};
 
 use crate::client::{End, Outcome};
@@ -54,7 +54,7 @@ struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     fn set(scenario: &'a Scenario, network: &SimNetwork) -> Result<Self, String> {
-        let ledger = Ledger::new(&scenario.clients);
+        let ledger = Ledger::new(scenario);
         let (books, seed, panics) = (ledger.clone(), scenario.network_seed, scenario.panic_once_in);
         // A fault may hit the set-up, which then fails with a reason, and is tried again.
         let mut tries = 0;
@@ -129,14 +129,20 @@ impl<'a> Stage<'a> {
         self.handle.stop(self.scenario.drain_limit);
     }
 
-    /// Ends a session from outside, or asks something of one that is gone.
+    /// Ends a session from outside, and asks something of one that is gone.
     fn meddle(&mut self) {
         let mut books = self.ledger.open();
-        let open: Vec<SessionId> = books.open.iter().copied().collect();
-        if !open.is_empty() {
-            let session = *self.random.pick(&open);
+        if let Some(session) = pick(&mut self.random, books.open.iter()) {
             books.cut(session);
             let _ = if self.random.chance(0.5) { self.handle.close(session) } else { self.handle.abort(session) };
+        }
+        if let Some(session) = pick(&mut self.random, books.sessions.keys())
+            && books.sessions[&session].closed.is_some()
+        {
+            let sent = self.handle.send(session, 1, b"to the dead");
+            if sent != Err(SendError::Closed) || self.handle.abort(session) {
+                books.violation(format!("{session} is closed, but a handle could send to it or end it: {sent:?}"));
+            }
         }
         drop(books);
         if let Some(period) = self.scenario.meddling
@@ -223,6 +229,12 @@ impl<'a> Stage<'a> {
         let sessions = books.sessions.len() as u64;
         Ok(Report { network, sessions, packets: books.packets, time: self.network.elapsed() })
     }
+}
+
+/// Any of the sessions.
+fn pick<'a>(random: &mut Random, mut sessions: impl ExactSizeIterator<Item = &'a SessionId>) -> Option<SessionId> {
+    let count = sessions.len() as u64;
+    if count == 0 { None } else { sessions.nth(random.below(count) as usize).copied() }
 }
 
 /// What may keep a client from getting all replies.

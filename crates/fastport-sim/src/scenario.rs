@@ -7,7 +7,7 @@ use fastport::{Balance, Overflow, ServiceOptions, SessionOptions};
 use fastport_io::sim::{Fault, FaultPlan, Random};
 use fastport_io::{PoolConfig, ProviderConfig};
 
-use crate::payload::{LEAST_PAYLOAD, MOST_PAYLOAD};
+use crate::payload::{HEADER_BYTES, LEAST_PAYLOAD, MOST_PAYLOAD};
 
 /// How a client behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,8 +104,16 @@ impl Scenario {
         let mut random = Random::new(seed ^ 0x5EED_F457_9047_0000);
         let random = &mut random;
         // Whether a worker goes on after a failed wait is up to the service, which takes it for the end.
-        let plan = FaultPlan::drawn(random).with(Fault::FailedWait, 0.0);
-        let count = *random.pick(&[1, 2, 3, 5, 8, 13, 20, 40, 100, 300]);
+        let mut plan = FaultPlan::drawn(random).with(Fault::FailedWait, 0.0);
+        // In a rush nothing keeps packets waiting but the service, and most clients flood it.
+        let is_rush = random.chance(0.1);
+        if is_rush {
+            let calm = FaultPlan::default();
+            plan = Fault::ALL.into_iter().fold(plan, |plan, fault| plan.with(fault, 0.0));
+            plan.latency = calm.latency;
+            plan.bytes_per_second = None;
+        }
+        let count = *random.pick(&[1, 2, 3, 5, 8, 13, 20, 40, 100, 300]).min(&if is_rush { 13 } else { 300 });
         let slow = plan.send_buffer_bytes.min(plan.receive_buffer_bytes) < 4096 || plan.bytes_per_second.is_some();
         let packets = if count > 20 { 12 } else { 60 };
         let most_payload = match (slow || count > 20, random.below(4)) {
@@ -114,7 +122,17 @@ impl Scenario {
             (false, 1) => 5000,
             (false, _) => 400,
         };
-        let clients = (0..count).map(|_| ClientPlan::draw(random, packets, most_payload)).collect();
+        let most_flooding = if count > 20 { packets } else { 2000 };
+        let mut clients: Vec<_> =
+            (0..count).map(|_| ClientPlan::draw(random, packets, most_flooding, most_payload)).collect();
+        for client in clients.iter_mut().filter(|_| is_rush) {
+            if random.chance(0.6) {
+                client.manner = Manner::Flooding;
+                client.packets = 1 + random.below(most_flooding) as u32;
+                client.most_payload = client.most_payload.min(60);
+            }
+            client.start /= 1000;
+        }
         let calm = random.chance(0.3);
         Self {
             seed,
@@ -130,6 +148,31 @@ impl Scenario {
         }
     }
 
+    /// How many packets of others a worker may handle while it could handle one of a session: a few rounds, in each of
+    /// which everybody has a buffer full. `None` if the network holds packets up.
+    pub(crate) fn patience(&self) -> Option<u64> {
+        let is_prompt = self.plan.latency.end().is_zero() && self.plan.bytes_per_second.is_none();
+        let delays = [
+            Fault::Reorder,
+            Fault::SlowCompletion,
+            Fault::LateCancel,
+            Fault::ShortReceive,
+            Fault::ShortSend,
+            Fault::SplitSegment,
+            Fault::EmptyWait,
+        ];
+        if !is_prompt || delays.into_iter().any(|fault| self.plan.chance(fault) > 0.0) {
+            return None;
+        }
+        let slot_bytes = self.options.provider.receive_pool.slot_bytes;
+        let window = slot_bytes.min(self.plan.receive_buffer_bytes);
+        let most_payload = self.clients.iter().map(|client| client.most_payload).max()?;
+        let packets_a_turn = window / (HEADER_BYTES + LEAST_PAYLOAD) + 1;
+        let turns_a_packet = (HEADER_BYTES + most_payload).div_ceil(window) + 1;
+        // In each round the bytes have to come from the other buffer first.
+        Some((self.clients.len() * packets_a_turn * turns_a_packet * 4) as u64)
+    }
+
     /// No fault of the network ends or prevents a connection.
     pub(crate) fn network_is_safe(&self) -> bool {
         Fault::ALL.into_iter().all(|fault| !fault.breaks_connections() || self.plan.chance(fault) == 0.0)
@@ -137,7 +180,7 @@ impl Scenario {
 }
 
 impl ClientPlan {
-    fn draw(random: &mut Random, packets: u64, most_payload: usize) -> Self {
+    fn draw(random: &mut Random, packets: u64, most_flooding: u64, most_payload: usize) -> Self {
         use Manner::{Brief, Dribbling, Flooding, Garbling, Polite, Resetting, SlowReading, Vanishing};
         let manner = *random.pick(&[
             Polite,
@@ -170,6 +213,7 @@ impl ClientPlan {
         };
         let packets = match manner {
             Dribbling => 3,
+            Flooding => 1 + random.below(most_flooding) as u32,
             _ => 1 + random.below(packets) as u32,
         };
         Self {
@@ -182,6 +226,7 @@ impl ClientPlan {
             depth: 1 + random.below(8) as u32,
             most_payload: match manner {
                 Dribbling => 40,
+                Flooding => LEAST_PAYLOAD + random.below(30) as usize,
                 _ => LEAST_PAYLOAD + random.below(most_payload as u64) as usize,
             },
             streams: random.chance(0.6),

@@ -33,8 +33,8 @@ pub struct SimDriver {
     info: ProviderInfo,
     /// Sockets with something to try or to tell, longest waiting first.
     ready: VecDeque<SocketId>,
-    /// Operations that started and were not tried yet.
-    started: usize,
+    /// Operations that were started since the latest poll or flush.
+    started: Vec<(SocketId, Direction)>,
 }
 
 /// What the driver keeps for a socket.
@@ -90,7 +90,7 @@ impl Driver for SimDriver {
             notes: Vec::new(),
         };
         let waker = Waker::new(Box::new(Signal { network: network.clone(), number }));
-        Ok(Self { network, number, waker, info, ready: VecDeque::new(), started: 0 })
+        Ok(Self { network, number, waker, info, ready: VecDeque::new(), started: Vec::new() })
     }
 
     fn info(&self) -> &ProviderInfo {
@@ -144,8 +144,13 @@ impl Driver for SimDriver {
         if let Some(error) = refused {
             self.achieve(core, socket, direction_of(kind), Report::Finished(Err(error)));
         }
-        self.started += 1;
         self.list(core, socket);
+        if kind == OpKind::ReceiveStream {
+            // It may have waited in line for a buffer: now is its turn, before those that are listed already.
+            self.step(core, socket, Direction::Reading);
+        } else {
+            self.started.push((socket, direction_of(kind)));
+        }
     }
 
     fn cancel(&mut self, core: &mut Core<SocketState>, op: OpId) {
@@ -162,11 +167,14 @@ impl Driver for SimDriver {
     }
 
     fn flush(&mut self, core: &mut Core<SocketState>) -> Result<usize> {
-        let started = std::mem::take(&mut self.started);
-        if started > 0 {
-            self.take_turns(core, usize::MAX, false);
+        let mut started = std::mem::take(&mut self.started);
+        let count = started.len();
+        // Only what goes out: what comes in is asked for by a poll, as much as there is room for.
+        for (socket, direction) in started.drain(..).filter(|(_, direction)| *direction == Direction::Writing) {
+            self.step(core, socket, direction);
         }
-        Ok(started)
+        self.started = started;
+        Ok(count)
     }
 
     fn poll(&mut self, core: &mut Core<SocketState>, wait: Option<Duration>, room: usize) -> Result<bool> {
@@ -240,7 +248,7 @@ impl SimDriver {
 
     /// Gives each listed socket a turn; returns the number of completions that were told.
     fn take_turns(&mut self, core: &mut Core<SocketState>, room: usize, reorder: bool) -> usize {
-        self.started = 0;
+        self.started.clear();
         let mut reports = 0;
         for _ in 0..self.ready.len() {
             if reports >= room {
