@@ -43,7 +43,8 @@ impl ByteRing {
     /// If `capacity_bytes` is 0 or 4 GiB or more.
     pub fn with_capacity(capacity_bytes: usize) -> Self {
         assert!(capacity_bytes > 0 && u32::try_from(capacity_bytes).is_ok(), "a ring holds 1 byte to 4 GiB");
-        let memory: Rc<[Cell<u8>]> = vec![Cell::new(0); capacity_bytes].into();
+        // Collected, because a vector would be copied into the counted allocation.
+        let memory: Rc<[Cell<u8>]> = (0..capacity_bytes).map(|_| Cell::new(0)).collect();
         let start = NonNull::from(&memory[0]).cast();
         Self { storage: Storage::Own(memory), start, capacity: capacity_bytes, head: 0, len: 0 }
     }

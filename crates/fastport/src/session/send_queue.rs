@@ -25,11 +25,14 @@ use fastport_io::{BufferPool, ByteRing, Lease, SendBuffer, SendBuffers};
 /// Shared frames up to this size are copied: joined with their neighbours they go out in fewer sends.
 const COPIED_BYTES: usize = 1024;
 
-/// A session that has more segments than this takes no further pool slots. Its peer is slow, and the slots serve fast ones
-/// better.
+/// A session that has more segments than this takes no further pool slots unless half of the pool is free. Its peer is
+/// slow, and the slots serve fast ones better.
 const POOLED_SEGMENTS: usize = 4;
 
-/// The smallest ring over memory of its own.
+/// A session that has more segments than this takes no further pool slots at all.
+const MOST_POOLED_SEGMENTS: usize = 16;
+
+/// The smallest ring over memory of its own. Behind a ring that is full it is as large as a slot: more is to come.
 const OWN_RING_BYTES: usize = 8 * 1024;
 
 /// Room for segments that is kept while the queue is empty.
@@ -193,20 +196,33 @@ impl SendQueue {
     fn ring_with_room(&mut self, bytes: usize, pool: &BufferPool) -> &mut ByteRing {
         if self.first.is_none() {
             // Nearly always: the queue is empty, and the ring is made where it stays.
-            return match self.first.insert(Segment::Ring(new_ring(bytes, pool, true))) {
+            return match self.first.insert(Segment::Ring(new_ring(bytes, OWN_RING_BYTES, Some(pool)))) {
                 Segment::Ring(ring) => ring,
                 _ => unreachable!("a ring was inserted"),
             };
         }
-        let has_room = matches!(self.tail_mut(), Some(Segment::Ring(ring)) if ring.free() >= bytes);
-        if !has_room {
-            let ring = new_ring(bytes, pool, self.segments() < POOLED_SEGMENTS);
+        let room = match self.tail_mut() {
+            Some(Segment::Ring(ring)) => Some(ring.free()),
+            _ => None,
+        };
+        if room.is_none_or(|room| room < bytes) {
+            let own_bytes = if room.is_some() { pool.slot_bytes() } else { OWN_RING_BYTES };
+            let ring = new_ring(bytes, own_bytes, self.may_take_slot(pool).then_some(pool));
             self.push(Segment::Ring(ring));
         }
         match self.tail_mut() {
             Some(Segment::Ring(ring)) => ring,
             _ => unreachable!("a ring is at the end: it was found or pushed above"),
         }
+    }
+
+    fn may_take_slot(&self, pool: &BufferPool) -> bool {
+        let segments = self.segments();
+        if segments < POOLED_SEGMENTS {
+            return true;
+        }
+        let stats = pool.stats();
+        segments < MOST_POOLED_SEGMENTS && stats.allocated < stats.max_slots / 2
     }
 
     fn push(&mut self, segment: Segment) {
@@ -227,16 +243,16 @@ impl SendQueue {
     }
 }
 
-/// A ring with room for `bytes`, over a pool slot if it may and can be.
+/// A ring with room for `bytes`: over a slot of the pool if one is given and can be had, or over at least `own_bytes`.
 #[inline]
-fn new_ring(bytes: usize, pool: &BufferPool, may_take_slot: bool) -> ByteRing {
-    if may_take_slot
+fn new_ring(bytes: usize, own_bytes: usize, pool: Option<&BufferPool>) -> ByteRing {
+    if let Some(pool) = pool
         && bytes <= pool.slot_bytes()
         && let Some(slot) = pool.acquire()
     {
         return ByteRing::over(slot);
     }
-    ByteRing::with_capacity(bytes.max(OWN_RING_BYTES))
+    ByteRing::with_capacity(bytes.max(own_bytes))
 }
 
 #[cfg(test)]
@@ -319,8 +335,14 @@ mod tests {
         for _ in 0..50 {
             queue.write(60, &pool, |ring| ring.put_bytes(7, 60));
         }
-        assert_eq!(pool.stats().allocated, POOLED_SEGMENTS as u32);
-        drop(queue);
+        assert_eq!(pool.stats().allocated, MOST_POOLED_SEGMENTS as u32);
+        let half: Vec<_> = std::iter::from_fn(|| pool.acquire()).take(40).collect();
+        let mut other = SendQueue::default();
+        for _ in 0..50 {
+            other.write(60, &pool, |ring| ring.put_bytes(7, 60));
+        }
+        assert_eq!(pool.stats().allocated as usize, MOST_POOLED_SEGMENTS + half.len() + POOLED_SEGMENTS);
+        drop((queue, other, half));
         assert_eq!(pool.stats().allocated, 0);
     }
 
