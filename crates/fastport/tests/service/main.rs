@@ -13,3 +13,4 @@ mod limits;
 mod panics;
 mod pooled;
 mod stopping;
+mod stress;
