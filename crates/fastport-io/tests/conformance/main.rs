@@ -205,6 +205,7 @@ macro_rules! suite {
                 a_pool_of_the_provider_grows_is_sent_from_and_outlives_it
             }
             sockets {
+                a_detached_socket_can_come_back
                 a_socket_can_move_to_another_provider
                 an_accepted_socket_can_be_attached_to_another_provider
                 a_busy_socket_is_not_detached

@@ -45,6 +45,17 @@ pub(crate) fn a_socket_can_move_to_another_provider<P: AsyncIoProvider>(config: 
     rig.assert_connected(client, back);
 }
 
+pub(crate) fn a_detached_socket_can_come_back<P: AsyncIoProvider>(config: &ProviderConfig) {
+    let mut rig = Rig::<P>::open(config);
+    let (client, mut server) = rig.pair();
+    for _ in 0..3 {
+        rig.assert_connected(client, server);
+        let socket = rig.provider.detach(server).unwrap();
+        server = rig.attach(socket);
+    }
+    rig.assert_connected(client, server);
+}
+
 /// Acceptor and workers have providers of their own; listeners may be shared, too.
 pub(crate) fn an_accepted_socket_can_be_attached_to_another_provider<P: AsyncIoProvider>(config: &ProviderConfig) {
     let mut acceptor = Rig::<P>::open(config);
