@@ -7,14 +7,13 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::connection::{Side, Transferred};
-use super::endpoint::Kind;
 use super::errors::Failure;
 use super::handle::SimSocket;
 use super::lane::{Lane, Report};
 use super::network::SimNetwork;
 use super::plan::Fault;
-use super::state::{Event, FOR_EVER, Participant, State};
+use super::state::{Event, FOR_EVER, Participant};
+use super::transfer::{self, Tried};
 use crate::config::ProviderConfig;
 use crate::error::{Error, ErrorCode, Result};
 use crate::info::{Backend, Features, ProviderInfo};
@@ -50,16 +49,6 @@ pub(crate) struct SocketState {
 enum Direction {
     Reading,
     Writing,
-}
-
-/// What a try came to.
-enum Tried {
-    Nothing,
-    Achieved(Report),
-    /// Bytes of a send were taken, but not all of them.
-    SentPart(u32),
-    /// A stream found no buffer.
-    NoBuffer,
 }
 
 impl SocketState {
@@ -357,11 +346,13 @@ impl SimDriver {
                 drop(state);
                 self.accepted(kind, accepted)
             }
-            OpKind::Send | OpKind::Receive | OpKind::ReceiveStream => match connection_of(&state, endpoint) {
+            OpKind::Send | OpKind::Receive | OpKind::ReceiveStream => match transfer::connection_of(&state, endpoint) {
                 Err(error) => Tried::Achieved(Report::Finished(Err(error))),
                 Ok(None) => Tried::Nothing,
-                Ok(Some((connection, side))) if kind == OpKind::Send => send(&mut state, core, id, connection, side),
-                Ok(Some((connection, side))) => receive(&mut state, core, id, connection, side),
+                Ok(Some((connection, side))) if kind == OpKind::Send => {
+                    transfer::send(&mut state, core, id, connection, side)
+                }
+                Ok(Some((connection, side))) => transfer::receive(&mut state, core, id, connection, side),
             },
             OpKind::Timeout | OpKind::Close | OpKind::Attach => {
                 debug_assert!(false, "{kind:?} is the proactor's own");
@@ -386,98 +377,6 @@ impl SimDriver {
 impl Drop for SimDriver {
     fn drop(&mut self) {
         self.network.lock().participants[self.number].is_gone = true;
-    }
-}
-
-fn send(state: &mut State, core: &mut Core<SocketState>, id: OpId, connection: Key, side: Side) -> Tried {
-    if let Some(error) = transfer_fault(state, connection) {
-        return Tried::Achieved(Report::Finished(Err(error)));
-    }
-    let Some(transfer) = core.transfer(id) else { return Tried::Nothing };
-    let (start, bytes) = transfer.first;
-    let rest = transfer.second.map_or(0, |(_, bytes)| bytes);
-    // SAFETY: the operation keeps this range alive until it is finished, which is after this call, and nothing else runs
-    // on this thread, to which the memory belongs, while it lasts.
-    let mut part = unsafe { std::slice::from_raw_parts(start.cast_const(), bytes) };
-    if part.len() > 1 && state.strikes(Fault::ShortSend) {
-        part = &part[..state.random.within(&(1..=part.len() as u64 - 1)) as usize];
-    }
-    match state.send(connection, side, part) {
-        Transferred::Bytes(taken) if taken == bytes && rest == 0 => Tried::Achieved(Report::Sent(taken as u32)),
-        Transferred::Bytes(taken) => Tried::SentPart(taken as u32),
-        Transferred::Nothing => Tried::Nothing,
-        Transferred::End => Tried::Achieved(Report::Finished(Err(Failure::Ended.into()))),
-        Transferred::Reset => Tried::Achieved(Report::Finished(Err(Failure::Reset.into()))),
-    }
-}
-
-fn receive(state: &mut State, core: &mut Core<SocketState>, id: OpId, connection: Key, side: Side) -> Tried {
-    if !state.is_readable(connection, side) {
-        return Tried::Nothing;
-    }
-    if let Some(error) = transfer_fault(state, connection) {
-        return Tried::Achieved(Report::Finished(Err(error)));
-    }
-    let is_stream = core.op(id).is_some_and(|op| op.kind == OpKind::ReceiveStream);
-    if is_stream {
-        if state.receivable(connection, side) == 0 {
-            let end = state.receive(connection, side, &mut []);
-            return Tried::Achieved(Report::Finished(ended(end)));
-        }
-        let Some(mut buffer) = core.pool.acquire() else { return Tried::NoBuffer };
-        return match receive_into(state, connection, side, &mut buffer) {
-            Transferred::Bytes(bytes) => Tried::Achieved(Report::Bytes(buffer.freeze(bytes))),
-            end => Tried::Achieved(Report::Finished(ended(end))),
-        };
-    }
-    let Some(transfer) = core.transfer(id) else { return Tried::Nothing };
-    let (start, bytes) = transfer.first;
-    // SAFETY: the range is initialised memory that belongs to the operation alone until it is finished, which is after
-    // this call.
-    let buffer = unsafe { std::slice::from_raw_parts_mut(start, bytes) };
-    match receive_into(state, connection, side, buffer) {
-        Transferred::Bytes(bytes) => Tried::Achieved(Report::Received(bytes as u32)),
-        Transferred::End => Tried::Achieved(Report::Received(0)),
-        end => Tried::Achieved(Report::Finished(ended(end))),
-    }
-}
-
-fn receive_into(state: &mut State, connection: Key, side: Side, buffer: &mut [u8]) -> Transferred {
-    if state.strikes(Fault::Scribble) {
-        let noise = state.random.next() as u8;
-        buffer.fill(noise);
-    }
-    let available = state.receivable(connection, side).min(buffer.len());
-    let mut limit = buffer.len();
-    if available > 1 && state.strikes(Fault::ShortReceive) {
-        limit = state.random.within(&(1..=available as u64 - 1)) as usize;
-    }
-    state.receive(connection, side, &mut buffer[..limit])
-}
-
-fn ended(how: Transferred) -> Result<u32> {
-    match how {
-        Transferred::End => Ok(0),
-        _ => Err(Failure::Reset.into()),
-    }
-}
-
-/// What goes wrong in a transfer: a lack of buffers, which passes. A reset is found by the transfer itself.
-fn transfer_fault(state: &mut State, connection: Key) -> Option<Error> {
-    if state.strikes(Fault::Reset) {
-        state.tear_down(connection);
-        return None;
-    }
-    let no_buffers = state.strikes(Fault::NoBuffers);
-    no_buffers.then(|| Failure::NoBuffers.into())
-}
-
-/// The connection that a transfer works on. `None` if it is still to be made.
-fn connection_of(state: &State, endpoint: Key) -> Result<Option<(Key, Side)>> {
-    match state.endpoints.get(endpoint).map(|endpoint| &endpoint.kind) {
-        Some(Kind::Connected { connection, side }) => Ok(Some((*connection, *side))),
-        Some(Kind::Connecting(_)) => Ok(None),
-        _ => Err(Failure::NotConnected.into()),
     }
 }
 

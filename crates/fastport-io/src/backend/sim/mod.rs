@@ -17,7 +17,7 @@
 //! | `network` | the handle, scheduling |
 //! | `state` | clock, events, who is told what |
 //! | `endpoint`, `handshake`, `connection` | sockets; how connections begin; bytes, ends and resets |
-//! | `driver`, `lane` | the provider's part: operations, and when their completions are told |
+//! | `driver`, `transfer`, `lane` | the provider's part: operations, their bytes, and when their completions are told |
 //! | `plan`, `random` | what goes wrong, and the numbers that decide it |
 
 mod connection;
@@ -31,6 +31,7 @@ mod network;
 mod plan;
 mod random;
 mod state;
+mod transfer;
 
 pub(crate) use self::driver::SimDriver;
 pub(crate) use self::endpoint::Switch;
