@@ -182,7 +182,8 @@ impl Default for ProviderConfig {
         Self {
             queue_depth: 1024,
             max_operations: 1 << 20,
-            receive_pool: PoolConfig { slot_bytes: 32 * 1024, initial_slots: 256, max_slots: 1024 },
+            // A slot holds the largest frame of most protocols, 64 KiB, whole: a frame that is cut apart must be copied.
+            receive_pool: PoolConfig { slot_bytes: 66 * 1024, initial_slots: 128, max_slots: 1024 },
             busy_poll: BusyPoll::Off,
             drain_limit: Duration::from_secs(2),
             io_uring: IoUringOptions::default(),
