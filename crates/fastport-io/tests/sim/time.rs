@@ -8,7 +8,7 @@ use fastport_io::{
     AsyncIoProvider, Backend, Choice, CompletionBatch, ErrorCode, ProviderConfig, is_supported, select, supported,
 };
 
-use crate::party::{Party, SERVER, pattern};
+use crate::party::{Party, pattern};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -139,7 +139,8 @@ fn sockets_stay_in_their_network() {
 #[test]
 fn a_provider_of_the_system_refuses_simulated_sockets() {
     let mut provider = fastport_io::Epoll::open(&ProviderConfig::default()).unwrap();
-    let socket = SimNetwork::new(0, FaultPlan::default()).socket(&SERVER.into()).unwrap();
+    let server = crate::party::SERVER.into();
+    let socket = SimNetwork::new(0, FaultPlan::default()).socket(&server).unwrap();
     let rejected = provider.attach(socket).unwrap_err();
     assert_eq!(rejected.error.code(), ErrorCode::SocketNotRegistered);
     assert!(rejected.error.to_string().contains("simulated"), "{}", rejected.error);
