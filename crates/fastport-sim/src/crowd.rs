@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fastport_io::sim::{Random, SimNetwork};
+use fastport_io::sim::{Fault, Random, SimNetwork};
 use fastport_io::{AsyncIoProvider, CompletionBatch, Error};
 
 use crate::client::{Client, ClientProvider, Outcome};
@@ -138,15 +138,23 @@ impl Crowd {
     }
 
     /// Ends the crowd. Returns what is still held or in flight and should not be.
-    pub(crate) fn leave(self) -> Vec<String> {
+    pub(crate) fn leave(mut self) -> Vec<String> {
         let mut left = Vec::new();
+        // Pauses and cues that are of no use any more come to their end, and with them whatever is under way.
+        while self.provider.stats().pending > 0 && (self.network.next_runnable().is_some() || self.network.advance()) {
+            self.turn();
+        }
         let stats = self.provider.stats();
         let pool = self.provider.receive_pool().clone();
         if stats.active_sockets > 0 {
             left.push(format!("clients have {} sockets left", stats.active_sockets));
         }
-        if stats.stale_completions > 0 {
-            left.push(format!("{} completions of dead operations", stats.stale_completions));
+        if stats.pending > 0 {
+            left.push(format!("{} operations of clients have not completed", stats.pending));
+        }
+        let planned = self.network.stats().faults[Fault::StaleCompletion];
+        if stats.stale_completions > planned {
+            left.push(format!("{} completions of dead operations, {planned} planned", stats.stale_completions));
         }
         drop(self.batch);
         drop(self.provider);

@@ -230,6 +230,19 @@ fn reordering_puts_any_socket_first() {
 }
 
 #[test]
+fn a_completion_that_is_told_twice_disturbs_nobody() {
+    let (mut party, client, server) = pair_before(Fault::StaleCompletion, 1.0);
+    for number in 0..10 {
+        // What takes the place of the operation that was finished last is the one that a mix-up would hit.
+        let receive = party.receive(server, 1);
+        party.send_now(client, &[number]);
+        assert_eq!(bytes_of(&party.outcome(receive)), [number]);
+    }
+    assert!(party.provider.stats().stale_completions >= 10);
+    assert_happened(&party, Fault::StaleCompletion);
+}
+
+#[test]
 fn a_pool_of_one_buffer_serves_many_streams_under_all_harmless_faults() {
     let harmless = Fault::ALL.into_iter().filter(|fault| !fault.breaks_connections() && *fault != Fault::EmptyWait);
     let plan = harmless.fold(FaultPlan::default(), |plan, fault| plan.with(fault, 0.3));

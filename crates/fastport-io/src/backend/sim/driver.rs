@@ -34,6 +34,8 @@ pub struct SimDriver {
     ready: VecDeque<SocketId>,
     /// Operations that were started since the latest poll or flush.
     started: Vec<(SocketId, Direction)>,
+    /// The operation that was finished last.
+    latest_finished: Option<OpId>,
 }
 
 /// What the driver keeps for a socket.
@@ -79,7 +81,7 @@ impl Driver for SimDriver {
             notes: Vec::new(),
         };
         let waker = Waker::new(Box::new(Signal { network: network.clone(), number }));
-        Ok(Self { network, number, waker, info, ready: VecDeque::new(), started: Vec::new() })
+        Ok(Self { network, number, waker, info, ready: VecDeque::new(), started: Vec::new(), latest_finished: None })
     }
 
     fn info(&self) -> &ProviderInfo {
@@ -180,7 +182,13 @@ impl Driver for SimDriver {
         let wait_ns = wait.map(|wait| u64::try_from(wait.as_nanos()).unwrap_or(FOR_EVER));
         let until_ns = wait_ns.map_or(FOR_EVER, |wait_ns| state.clock_ns.saturating_add(wait_ns));
         let reorder = state.strikes(Fault::Reorder);
+        let stale = self.latest_finished.filter(|_| state.strikes(Fault::StaleCompletion));
         drop(state);
+        if let Some(op) = stale
+            && core.op_from_kernel(op).is_some()
+        {
+            core.finish(op, Ok(0));
+        }
         loop {
             let woken = self.look(core);
             let reports = self.take_turns(core, room, reorder);
@@ -270,7 +278,7 @@ impl SimDriver {
         let Some(entry) = core.socket_mut(socket) else { return 0 };
         let lane = entry.state.lane(direction);
         if let Some(report) = lane.take_due(clock_ns) {
-            report.tell(core, op);
+            self.tell(core, op, report);
             self.list(core, socket);
             return 1;
         }
@@ -320,7 +328,7 @@ impl SimDriver {
         match entry.state.lane(direction).put(&state, delay_ns, report) {
             Ok(report) => {
                 drop(state);
-                report.tell(core, op);
+                self.tell(core, op, report);
                 1
             }
             Err(at_ns) => {
@@ -328,6 +336,13 @@ impl SimDriver {
                 0
             }
         }
+    }
+
+    fn tell(&mut self, core: &mut Core<SocketState>, op: OpId, report: Report) {
+        if report.is_final() {
+            self.latest_finished = Some(op);
+        }
+        report.tell(core, op);
     }
 
     // Trying

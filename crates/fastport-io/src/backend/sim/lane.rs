@@ -35,7 +35,7 @@ pub(super) enum Report {
 }
 
 impl Report {
-    const fn is_final(&self) -> bool {
+    pub(super) const fn is_final(&self) -> bool {
         !matches!(self, Self::Bytes(_) | Self::Connection(_))
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Sim;
 use super::handle::SimSocket;
 use super::plan::{FaultCounts, FaultPlan};
-use super::state::State;
+use super::state::{FOR_EVER, State};
 use crate::config::ProviderConfig;
 use crate::error::{Error, ErrorCode, Result};
 use crate::provider::AsyncIoProvider;
@@ -169,6 +169,13 @@ impl SimNetwork {
         let chosen = (0..state.participants.len()).filter(|&provider| state.is_runnable(provider)).nth(chosen)?;
         state.participants[chosen].resting_until = None;
         Some(chosen)
+    }
+
+    /// Keeps a provider from having a turn for that long, unless something changes for it.
+    pub fn rest(&self, provider: usize, time: Duration) {
+        let mut state = self.lock();
+        let until_ns = state.clock_ns.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(FOR_EVER));
+        state.participants[provider].resting_until = Some(until_ns);
     }
 
     /// Moves the clock to the next time at which something happens. False if nothing ever will.

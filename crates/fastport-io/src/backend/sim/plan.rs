@@ -42,11 +42,14 @@ pub enum Fault {
     Scribble,
     /// Of the sockets that have something to do any comes first, not the one that waited longest.
     Reorder,
+    /// The completion of an operation that is over is told once more. Its id is dead, so nobody may notice, least of all
+    /// the operation that has its place now.
+    StaleCompletion,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ShortReceive,
         Self::ShortSend,
         Self::SplitSegment,
@@ -63,6 +66,7 @@ impl Fault {
         Self::EmptyWait,
         Self::Scribble,
         Self::Reorder,
+        Self::StaleCompletion,
     ];
 
     /// True if it breaks a connection, or keeps one from being made. The others are to be borne without a trace.
@@ -116,8 +120,8 @@ impl Default for FaultPlan {
 }
 
 impl FaultPlan {
-    /// The plan with one more fault, which happens with that probability whenever it could. Reordering and empty waits are
-    /// drawn once for each wait.
+    /// The plan with one more fault, which happens with that probability whenever it could. Reordering, empty
+    /// waits and stale completions are drawn once for each wait.
     ///
     /// # Panics
     /// If the probability is outside 0 ..= 1.
