@@ -79,13 +79,7 @@ impl<T> Slab<T> {
     #[inline]
     pub fn insert_with(&mut self, make: impl FnOnce(Key) -> T) -> Result<Key> {
         if self.first_vacant == END {
-            if self.slots.len() as u32 >= self.limit {
-                return Err(Error::plain(ErrorCode::NoResources));
-            }
-            let key = Key { index: self.slots.len() as u32, generation: 1 };
-            self.slots.push(Slot { generation: 1, next_vacant: END, value: Some(make(key)) });
-            self.len += 1;
-            return Ok(key);
+            self.grow()?;
         }
         let index = self.first_vacant;
         let slot = &mut self.slots[index as usize];
@@ -94,6 +88,33 @@ impl<T> Slab<T> {
         self.first_vacant = slot.next_vacant;
         slot.value = Some(make(key));
         self.len += 1;
+        Ok(key)
+    }
+
+    /// Adds a vacant slot.
+    #[cold]
+    fn grow(&mut self) -> Result<()> {
+        let index = self.slots.len() as u32;
+        if index >= self.limit {
+            return Err(Error::plain(ErrorCode::NoResources));
+        }
+        self.slots.push(Slot { generation: 1, next_vacant: self.first_vacant, value: None });
+        self.first_vacant = index;
+        Ok(())
+    }
+
+    /// A key as if an entry had been inserted and removed at once: it was given to nobody else, and finds nothing.
+    ///
+    /// # Errors
+    /// As [`Slab::insert`].
+    #[inline]
+    pub fn spent_key(&mut self) -> Result<Key> {
+        if self.first_vacant == END {
+            self.grow()?;
+        }
+        let slot = &mut self.slots[self.first_vacant as usize];
+        let key = Key { index: self.first_vacant, generation: slot.generation };
+        slot.generation = next_generation(slot.generation);
         Ok(key)
     }
 
@@ -129,10 +150,7 @@ impl<T> Slab<T> {
             return None;
         }
         let value = slot.value.take()?;
-        slot.generation = match slot.generation.wrapping_add(1) {
-            0 => 1,
-            generation => generation,
-        };
+        slot.generation = next_generation(slot.generation);
         slot.next_vacant = self.first_vacant;
         self.first_vacant = key.index;
         self.len -= 1;
@@ -157,6 +175,14 @@ impl<T> Slab<T> {
     }
 }
 
+/// Never 0, so that no key is.
+const fn next_generation(generation: u32) -> u32 {
+    match generation.wrapping_add(1) {
+        0 => 1,
+        generation => generation,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +199,16 @@ mod tests {
         assert_eq!(slab.get(first), None);
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.get(second), Some(&"b"));
+    }
+
+    #[test]
+    fn a_spent_key_finds_nothing_and_is_given_once() {
+        let mut slab = Slab::with_limit(1);
+        let spent = slab.spent_key().unwrap();
+        let alive = slab.insert("a").unwrap();
+        assert_ne!(spent, alive);
+        assert_eq!((slab.get(spent), slab.len()), (None, 1));
+        assert_eq!(slab.spent_key().unwrap_err().code(), ErrorCode::NoResources);
     }
 
     #[test]

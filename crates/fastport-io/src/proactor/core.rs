@@ -340,11 +340,11 @@ impl<S: Default> Core<S> {
         Ok(entry)
     }
 
-    /// Checks that an operation of that kind may join its lane.
-    pub(super) fn check_lane(&self, socket: SocketId, kind: OpKind) -> Result<()> {
+    /// Checks that an operation of that kind may join its lane. Returns whether the lane is empty.
+    pub(super) fn check_lane(&self, socket: SocketId, kind: OpKind) -> Result<bool> {
         let lane = self.open_socket(socket)?.lanes[lane_of(kind)];
         let Some(tail) = lane.tail.and_then(|index| self.ops.key_at(index)).and_then(|key| self.ops.get(key)) else {
-            return Ok(());
+            return Ok(true);
         };
         if kind.is_stream() || tail.kind.is_stream() {
             return Err(Error::new(
@@ -352,7 +352,7 @@ impl<S: Default> Core<S> {
                 "a stream needs the socket's whole receiving side; cancel what is in flight first",
             ));
         }
-        Ok(())
+        Ok(false)
     }
 
     /// True if [`Core::insert`] would succeed.
@@ -394,6 +394,19 @@ impl<S: Default> Core<S> {
             None => lane.head = Some(key.index),
         }
         Ok((OpId(key), before.is_none()))
+    }
+
+    /// The completion of a send that needed no operation: the system took all its `bytes` bytes at once.
+    #[inline]
+    pub(super) fn complete_send(&mut self, context: u64, bytes: u32) -> Result<OpId> {
+        let op = OpId(self.ops.spent_key()?);
+        self.counters.requests += 1;
+        self.counters.bytes_sent += u64::from(bytes);
+        self.latency.record(0);
+        self.ready_finals += 1;
+        let (kind, result, payload) = (OpKind::Send, Ok(bytes), Payload::None);
+        self.ready.push_back(Completion { context, op, kind, more: false, result, payload });
+        Ok(op)
     }
 
     pub(super) fn mark_started(&mut self, op: OpId) {

@@ -12,7 +12,7 @@
 use std::time::{Duration, Instant};
 
 use super::core::Core;
-use crate::buffer::{BufferPool, Region};
+use crate::buffer::{BufferPool, Region, SendBuffers};
 use crate::config::ProviderConfig;
 use crate::error::Result;
 use crate::info::ProviderInfo;
@@ -69,6 +69,18 @@ pub(crate) trait Driver: Sized + 'static {
 
     /// Begins an operation, which is at the head of its lane. Also called to let a parked stream go on.
     fn start(&mut self, core: &mut Core<Self::SocketState>, op: OpId);
+
+    /// Tries to send without an operation: nothing is in flight in the socket's writing lane. Returns how many bytes the
+    /// system took; what is left becomes an operation. For systems that send by a call, and so know at once.
+    #[inline]
+    fn send_at_once(
+        &mut self,
+        _core: &mut Core<Self::SocketState>,
+        _socket: SocketId,
+        _buffers: &SendBuffers,
+    ) -> Result<u32> {
+        Ok(0)
+    }
 
     /// Asks the system to end a started operation, which is marked as cancelled. The driver finishes it, now or later,
     /// with `Cancelled` or with what it achieved. Called at most once for an operation.

@@ -53,9 +53,31 @@ impl<D: Driver> Proactor<D> {
         Ok(op)
     }
 
-    fn check(&self, socket: SocketId, kind: OpKind) -> Result<()> {
-        self.core.check_lane(socket, kind)?;
-        self.core.has_room()
+    fn check(&self, socket: SocketId, kind: OpKind) -> Result<bool> {
+        let is_free = self.core.check_lane(socket, kind)?;
+        self.core.has_room()?;
+        Ok(is_free)
+    }
+
+    /// The operation of a send of which a part is out already, or that has failed.
+    #[cold]
+    fn submit_begun_send(
+        &mut self,
+        socket: SocketId,
+        context: u64,
+        buffers: SendBuffers,
+        begun: Result<u32>,
+    ) -> Result<OpId> {
+        let (op, _) = self.core.insert(OpKind::Send, socket, context, Work::Send(buffers))?;
+        self.core.mark_started(op);
+        match begun {
+            Ok(bytes) => {
+                self.core.sent(op, bytes);
+                self.driver.start(&mut self.core, op);
+            }
+            Err(error) => self.core.finish(op, Err(error)),
+        }
+        Ok(op)
     }
 
     fn request_cancel(&mut self, op: OpId) -> Result<()> {
@@ -255,10 +277,17 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
             }
             _ => self.check(socket, OpKind::Send),
         };
-        if let Err(error) = checked {
-            return Err(Rejected { error, returned: buffers });
-        }
-        Ok(self.submit(OpKind::Send, socket, context, Work::Send(buffers)).expect("room and socket were checked"))
+        let is_free = match checked {
+            Ok(is_free) => is_free,
+            Err(error) => return Err(Rejected { error, returned: buffers }),
+        };
+        let sent = if is_free { self.driver.send_at_once(&mut self.core, socket, &buffers) } else { Ok(0) };
+        let op = match sent {
+            Ok(0) => self.submit(OpKind::Send, socket, context, Work::Send(buffers)),
+            Ok(bytes) if bytes as usize == length => self.core.complete_send(context, bytes),
+            begun => self.submit_begun_send(socket, context, buffers, begun),
+        };
+        Ok(op.expect("room and socket were checked"))
     }
 
     fn receive(

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use socket2::Socket;
 
 use super::{Readiness, Selector, calls};
+use crate::buffer::SendBuffers;
 use crate::config::ProviderConfig;
 use crate::error::{Error, ErrorCode, Result};
 use crate::info::{Features, ProviderInfo};
@@ -24,7 +25,7 @@ use crate::waker::Waker;
 ///
 /// # Calls
 /// A receive that leaves room in its buffer has emptied a stream socket, and new data makes a new edge, so no call is
-/// spent on `EAGAIN`: an echoed packet costs one receive and one send. Receives are made one by one as completions are
+/// spent on `EAGAIN`: an echoed packet costs one receive and one send, and the send needs no operation. Receives are made one by one as completions are
 /// asked for, so that a handler that drops its lease gives a hot buffer to the next of them. Most sends complete as they
 /// start; every other poll hands such completions over without asking the selector, which saves half of its calls.
 pub struct ReadinessDriver<S> {
@@ -132,6 +133,23 @@ impl<S: Selector> Driver for ReadinessDriver<S> {
                 0
             }
         };
+    }
+
+    #[inline]
+    fn send_at_once(&mut self, core: &mut Core<SocketState>, socket: SocketId, buffers: &SendBuffers) -> Result<u32> {
+        let Some(entry) = core.socket(socket) else { return Ok(0) };
+        if entry.state.write_blocked {
+            return Ok(0);
+        }
+        let (first, second) = buffers.remaining(0);
+        // SAFETY: the buffers are borrowed for longer than the call, and nothing else runs on this thread, to which the
+        // memory belongs, while it lasts.
+        let (first, second) = unsafe { (as_bytes(first), second.map(|second| as_bytes(second))) };
+        match calls::send(entry.socket.system(), first, second) {
+            Ok(bytes) => Ok(bytes as u32),
+            Err(Errno::AGAIN) => self.watch_for_room(core, socket).map(|()| 0),
+            Err(errno) => Err(error(errno)),
+        }
     }
 
     fn cancel(&mut self, core: &mut Core<SocketState>, op: OpId) {
@@ -248,13 +266,11 @@ impl<S: Selector> ReadinessDriver<S> {
     fn send(&mut self, core: &mut Core<SocketState>, id: OpId, socket: SocketId) -> usize {
         let Some(transfer) = core.transfer(id) else { return 0 };
         let Some(entry) = core.socket_mut(socket) else { return 0 };
-        let (first, second) = (transfer.first, transfer.second);
+        let constant = |(start, bytes): (*mut u8, usize)| (start.cast_const(), bytes);
         // SAFETY: the operation keeps these ranges alive until it is finished, which is after this call, and nothing
         // else runs on this thread, to which the memory belongs, while it lasts.
-        let (first, second) = unsafe {
-            let slice = |(start, bytes): (*mut u8, usize)| std::slice::from_raw_parts(start.cast_const(), bytes);
-            (slice(first), second.map(slice))
-        };
+        let (first, second) =
+            unsafe { (as_bytes(constant(transfer.first)), transfer.second.map(|second| as_bytes(constant(second)))) };
         match calls::send(entry.socket.system(), first, second) {
             Ok(bytes) => {
                 if core.sent(id, bytes as u32) {
@@ -274,12 +290,16 @@ impl<S: Selector> ReadinessDriver<S> {
 
     /// The operation goes on when the selector tells that there is room.
     fn await_room(&mut self, core: &mut Core<SocketState>, id: OpId, socket: SocketId) -> usize {
-        let Some(entry) = core.socket_mut(socket) else { return 0 };
-        entry.state.write_blocked = true;
-        let Err(error) = self.selector.await_room(entry.socket.system().as_fd(), socket.to_bits()) else { return 0 };
-        entry.state.write_blocked = false;
+        let Err(error) = self.watch_for_room(core, socket) else { return 0 };
         core.finish(id, Err(error));
         1
+    }
+
+    fn watch_for_room(&mut self, core: &mut Core<SocketState>, socket: SocketId) -> Result<()> {
+        let Some(entry) = core.socket_mut(socket) else { return Ok(()) };
+        self.selector.await_room(entry.socket.system().as_fd(), socket.to_bits())?;
+        entry.state.write_blocked = true;
+        Ok(())
     }
 
     // The reading lane
@@ -438,6 +458,13 @@ impl SocketState {
         }
         Ok(())
     }
+}
+
+/// # Safety
+/// The range is initialised memory that stays unchanged and valid for as long as the slice is used.
+unsafe fn as_bytes<'a>((start, bytes): (*const u8, usize)) -> &'a [u8] {
+    // SAFETY: as the caller promises.
+    unsafe { std::slice::from_raw_parts(start, bytes) }
 }
 
 fn error(errno: Errno) -> Error {
