@@ -44,6 +44,8 @@ pub(crate) enum End {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outcome {
     pub(crate) visit: Visit,
+    /// When the client began to connect.
+    pub(crate) begun: Duration,
     pub(crate) end: End,
     /// All packets were sent and answered.
     pub(crate) is_complete: bool,
@@ -58,6 +60,7 @@ pub(crate) struct Client {
     random: Random,
     round: u32,
     phase: Phase,
+    begun: Duration,
     socket: Option<SocketId>,
     /// What is to be sent, from `outbox_begin` on.
     outbox: Vec<u8>,
@@ -84,6 +87,7 @@ impl Client {
             random,
             round: 0,
             phase: Phase::Absent,
+            begun: Duration::ZERO,
             socket: None,
             outbox: Vec::new(),
             outbox_begin: 0,
@@ -155,6 +159,7 @@ impl Client {
             Ok(socket) => {
                 self.socket = Some(socket);
                 self.phase = Phase::Connecting;
+                self.begun = around.now;
                 let begun = around.provider.connect(socket, &around.server, self.context(Tag::Connect));
                 if let Err(error) = begun {
                     self.end = End::NotConnected(error.code());
@@ -213,6 +218,7 @@ impl Client {
     pub(crate) fn closed(&mut self, around: &mut Surroundings<'_>) -> Outcome {
         let outcome = Outcome {
             visit: self.visit(),
+            begun: self.begun,
             end: self.end,
             is_complete: self.answered == self.plan.packets,
             answered: self.answered,

@@ -19,6 +19,9 @@ const MOST_TURNS: u64 = 2_000_000;
 /// needs for the largest window.
 const LONGEST_WAIT: Duration = Duration::from_secs(900);
 
+/// How often somebody looks for a session to meddle with while there is none.
+const IDLE_MEDDLING: Duration = Duration::from_millis(10);
+
 const CUE_STOP: u32 = 0;
 const CUE_MEDDLE: u32 = 1;
 
@@ -48,7 +51,7 @@ struct Stage<'a> {
     handle: Handle,
     crowd: Crowd,
     random: Random,
-    is_stopping: bool,
+    stopped_at: Option<Duration>,
     turns: u64,
 }
 
@@ -79,7 +82,7 @@ impl<'a> Stage<'a> {
         }
         let random = Random::new(scenario.network_seed ^ 0xD1EC);
         let network = network.clone();
-        Ok(Self { scenario, network, ledger, service, handle, crowd, random, is_stopping: false, turns: 0 })
+        Ok(Self { scenario, network, ledger, service, handle, crowd, random, stopped_at: None, turns: 0 })
     }
 
     // Playing
@@ -96,7 +99,7 @@ impl<'a> Stage<'a> {
                     for cue in self.crowd.turn() {
                         self.follow(cue);
                     }
-                    if !self.is_stopping && self.scenario.stop_at.is_none() && self.crowd.awaits_end() {
+                    if self.stopped_at.is_none() && self.scenario.stop_at.is_none() && self.crowd.awaits_end() {
                         self.stop();
                     }
                 }
@@ -125,7 +128,7 @@ impl<'a> Stage<'a> {
     }
 
     fn stop(&mut self) {
-        self.is_stopping = true;
+        self.stopped_at.get_or_insert(self.network.elapsed());
         self.handle.stop(self.scenario.drain_limit);
     }
 
@@ -146,9 +149,11 @@ impl<'a> Stage<'a> {
         }
         drop(books);
         if let Some(period) = self.scenario.meddling
-            && !self.is_stopping
+            && self.stopped_at.is_none()
         {
-            self.crowd.set_cue(period, CUE_MEDDLE);
+            // While there is nobody to meddle with, as when all wait for an answer to a connect, it need not be so often.
+            let is_idle = self.ledger.open().open.is_empty();
+            self.crowd.set_cue(if is_idle { period.max(IDLE_MEDDLING) } else { period }, CUE_MEDDLE);
         }
     }
 
@@ -194,11 +199,7 @@ impl<'a> Stage<'a> {
             faults.push(format!("{} sessions are left, {}", self.handle.sessions(), report.stats.sessions));
         }
         for outcome in &self.crowd.outcomes {
-            let excuses = Excuses {
-                scenario: self.scenario,
-                was_stopped_early: self.scenario.stop_at.is_some(),
-                refused: stats.refused,
-            };
+            let excuses = Excuses { scenario: self.scenario, stopped_at: self.stopped_at, refused: stats.refused };
             excuses.judge(&self.ledger.open(), outcome, &mut faults);
         }
         let expected: usize = self.scenario.clients.iter().map(|client| client.rounds as usize).sum();
@@ -240,7 +241,8 @@ fn pick<'a>(random: &mut Random, mut sessions: impl ExactSizeIterator<Item = &'a
 /// What may keep a client from getting all replies.
 struct Excuses<'a> {
     scenario: &'a Scenario,
-    was_stopped_early: bool,
+    /// When the service was asked to stop.
+    stopped_at: Option<Duration>,
     /// Clients that the service turned away.
     refused: u64,
 }
@@ -272,7 +274,8 @@ impl Excuses<'_> {
         }
         let Some(session) = session else {
             // Never accepted: refused, or too late.
-            return self.refused > 0 || matches!(outcome.end, End::NotConnected(_)) || self.was_stopped_early;
+            let was_too_late = self.scenario.stop_at.is_some() || self.stopped_at.is_some_and(|at| outcome.begun >= at);
+            return self.refused > 0 || matches!(outcome.end, End::NotConnected(_)) || was_too_late;
         };
         if session.is_cut {
             return true;
