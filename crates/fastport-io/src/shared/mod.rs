@@ -8,7 +8,7 @@
 //!
 //! # Threads
 //! The provider stays with the thread that opened it. A [`Remote`] is `Send`, `Sync` and cheap to clone; posting costs a
-//! short lock, and a wake if the owner was not woken already. What comes of a request arrives in a batch of the owner's,
+//! short lock, and a wake if the owner sleeps and was not woken already. What comes of a request arrives in a batch of the owner's,
 //! with the context that was posted with it: the owner knows what to do with it, or passes it on.
 //!
 //! # Order
@@ -37,7 +37,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::mailbox::{Mailbox, Posted, Request};
+pub use self::mailbox::Mailbox;
+use self::remote::{Posted, Request};
 pub use self::remote::{Remote, SharedBytes, Ticket};
 use crate::buffer::{BufferPool, PoolConfig, ReceiveBuffer, Region, SendBuffer, SendBuffers};
 use crate::config::ProviderConfig;
@@ -91,13 +92,17 @@ impl<P: AsyncIoProvider> SharedProvider<P> {
     }
 
     /// Submits what has arrived in the mailbox.
-    fn take_requests(&mut self) {
+    fn take_requests(&mut self, then_sleep: bool) {
         // A caller who makes no room for answers gets no further ones: the mailbox fills up, and posters are told.
         if !self.answers.is_empty() {
             return;
         }
         let mut requests = std::mem::take(&mut self.taken);
-        self.mailbox.0.take(&mut requests);
+        if then_sleep {
+            self.mailbox.0.take_before_sleep(&mut requests);
+        } else {
+            self.mailbox.0.take(&mut requests);
+        }
         for posted in requests.drain(..) {
             self.submit(posted);
         }
@@ -181,11 +186,12 @@ fn plain(submitted: Result<OpId>) -> Result<OpId, (Error, Payload)> {
 
 /// Closes the mailbox when the provider goes.
 #[derive(Debug)]
-struct OwnersEnd(Arc<Mailbox>);
+struct OwnersEnd(Arc<Mailbox<Posted>>);
 
 impl Drop for OwnersEnd {
     fn drop(&mut self) {
-        self.0.close();
+        // Dropping sockets closes them, which takes its time and no lock.
+        drop(self.0.close());
     }
 }
 
@@ -195,7 +201,7 @@ impl<P: AsyncIoProvider> AsyncIoProvider for SharedProvider<P> {
     /// it, like a [`Waker`], and is submitted by the next call.
     fn process_completions(&mut self, batch: &mut CompletionBatch, timeout: Option<Duration>) -> Result<usize> {
         let before = batch.len();
-        self.take_requests();
+        self.take_requests(timeout != Some(Duration::ZERO));
         while batch.room() > 0
             && let Some(answer) = self.answers.pop_front()
         {
@@ -203,13 +209,15 @@ impl<P: AsyncIoProvider> AsyncIoProvider for SharedProvider<P> {
         }
         let answered = batch.len();
         let timeout = if answered > before { Some(Duration::ZERO) } else { timeout };
-        self.provider.process_completions(batch, timeout)?;
+        let processed = self.provider.process_completions(batch, timeout);
+        self.mailbox.0.awake();
+        processed?;
         self.forget_finished(batch, answered);
         Ok(batch.len() - before)
     }
 
     fn flush(&mut self) -> Result<usize> {
-        self.take_requests();
+        self.take_requests(false);
         self.provider.flush()
     }
 

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::mailbox::{Mailbox, Request};
+use super::mailbox::Mailbox;
 use crate::buffer::SendBuffer;
 use crate::error::{Error, ErrorCode, Rejected, Result};
 use crate::operation::{CloseMode, SocketId};
@@ -20,15 +21,42 @@ use crate::socket::Socket;
 /// Of every call: `NoResources` while the mailbox is full, `NotInitialized` after the provider was dropped.
 #[derive(Clone, Debug)]
 pub struct Remote {
-    mailbox: Arc<Mailbox>,
+    mailbox: Arc<Mailbox<Posted>>,
 }
 
 /// A request that was posted, to cancel it by. Unique in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Ticket(pub(super) u64);
+pub struct Ticket(u64);
+
+/// Counted for the whole process, so that a ticket of one provider means nothing to another.
+static TICKETS: AtomicU64 = AtomicU64::new(1);
+
+/// What another thread asks the owner to do.
+#[derive(Debug)]
+pub(super) enum Request {
+    Attach(Socket),
+    Close(SocketId, CloseMode),
+    Accept(SocketId),
+    AcceptStream(SocketId),
+    Connect(SocketId, SocketAddr),
+    Send(SocketId, SharedBytes),
+    Receive(SocketId, Box<[u8]>),
+    ReceiveStream(SocketId),
+    /// The deadline, so that time spent in the mailbox counts.
+    Timeout(Instant),
+    Cancel(Ticket),
+}
+
+/// A request on its way.
+#[derive(Debug)]
+pub(super) struct Posted {
+    pub(super) ticket: Ticket,
+    pub(super) context: u64,
+    pub(super) request: Request,
+}
 
 impl Remote {
-    pub(super) const fn new(mailbox: Arc<Mailbox>) -> Self {
+    pub(super) const fn new(mailbox: Arc<Mailbox<Posted>>) -> Self {
         Self { mailbox }
     }
 
@@ -38,7 +66,7 @@ impl Remote {
     /// # Errors
     /// See the type; the socket comes back.
     pub fn attach(&self, socket: Socket, context: u64) -> Result<Ticket, Rejected<Socket>> {
-        self.mailbox.post(context, socket, Request::Attach)
+        self.post_content(context, socket, Request::Attach)
     }
 
     /// Cancels the socket's operations, then closes it.
@@ -88,7 +116,7 @@ impl Remote {
             let error = Error::new(ErrorCode::InvalidBuffer, "one send has at least one byte and less than 4 GiB");
             return Err(Rejected { error, returned: bytes });
         }
-        self.mailbox.post(context, bytes, |bytes| Request::Send(socket, bytes))
+        self.post_content(context, bytes, |bytes| Request::Send(socket, bytes))
     }
 
     /// Receives once into `memory`, which the completion carries, filled or not.
@@ -96,7 +124,7 @@ impl Remote {
     /// # Errors
     /// See the type; the memory comes back.
     pub fn receive(&self, socket: SocketId, memory: Box<[u8]>, context: u64) -> Result<Ticket, Rejected<Box<[u8]>>> {
-        self.mailbox.post(context, memory, |memory| Request::Receive(socket, memory))
+        self.post_content(context, memory, |memory| Request::Receive(socket, memory))
     }
 
     /// Receives until the end of the stream; the leases arrive with the owner.
@@ -128,7 +156,19 @@ impl Remote {
     }
 
     fn post(&self, context: u64, request: Request) -> Result<Ticket> {
-        Ok(self.mailbox.post(context, request, |request| request)?)
+        Ok(self.post_content(context, request, |request| request)?)
+    }
+
+    /// Posts the request that is made of `content`, which comes back if it is refused.
+    fn post_content<T>(
+        &self,
+        context: u64,
+        content: T,
+        request: impl FnOnce(T) -> Request,
+    ) -> Result<Ticket, Rejected<T>> {
+        let ticket = Ticket(TICKETS.fetch_add(1, Ordering::Relaxed));
+        self.mailbox.post(content, |content| Posted { ticket, context, request: request(content) })?;
+        Ok(ticket)
     }
 }
 

@@ -59,6 +59,13 @@ impl IoUringDriver {
             return;
         }
         let Some(op) = core.op_from_kernel(id) else { return self.on_stale(entry) };
+        // A thread that exits takes along the requests that it handed to the kernel, where that may be any thread's part.
+        // Nobody asked for this end, and nothing was transferred, so the operation goes on with the present thread.
+        if entry.errno() == Some(Errno::CANCELED) && !op.cancelled && !entry.more() {
+            // Of a connect, the handshake goes on; asked again, it tells the outcome.
+            op.progress += u32::from(op.kind == OpKind::Connect);
+            return self.go_on(core, id);
+        }
         match op.kind {
             OpKind::ReceiveStream => self.on_receive_stream(core, id, entry),
             OpKind::Send => self.on_send(core, id, entry),
