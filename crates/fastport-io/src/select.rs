@@ -144,4 +144,18 @@ mod tests {
         let selection = best(&ProviderConfig::default()).unwrap();
         assert!(supported().contains(&selection.backend));
     }
+    #[cfg(unix)]
+    #[test]
+    fn a_trial_interrupts_no_call_of_its_caller() {
+        use std::io::{ErrorKind, Read};
+        use std::os::unix::net::UnixStream;
+        use std::time::Duration;
+
+        for _ in 0..20 {
+            supported();
+            let (mut reader, _writer) = UnixStream::pair().unwrap();
+            reader.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            assert_eq!(reader.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        }
+    }
 }

@@ -102,7 +102,19 @@ pub(crate) fn probe(backend: Backend, config: &ProviderConfig) -> Result<()> {
             P::open(self.0).map(drop)
         }
     }
-    with_backend(backend, Probe(config))?
+    let open_and_close = || with_backend(backend, Probe(config))?;
+    if backend != Backend::IoUring {
+        return open_and_close();
+    }
+    // The kernel takes a ring down a moment after it was closed, and interrupts the thread that set it up for that: its
+    // next call with a time limit would fail with EINTR, in code that knows of no ring. So the trial has a thread of its own.
+    std::thread::scope(|scope| {
+        match std::thread::Builder::new().name("fastport-trial".to_owned()).spawn_scoped(scope, open_and_close) {
+            Ok(trial) => trial.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            // Where no thread is to be had, the answer is worth an interruption.
+            Err(_) => open_and_close(),
+        }
+    })
 }
 
 /// Backend names, separated by commas.
