@@ -118,6 +118,8 @@ pub struct RioOptions {
     /// Registered memory for sends from memory that is not. A send that fits a slot is copied, and joins the batch; a
     /// larger one, or one that finds no slot, takes a call of its own.
     pub copy_pool: PoolConfig,
+    /// How often a provider that has something to do logs the use of its pools and queues, at level `info`.
+    pub log_period: Duration,
 }
 
 /// How a provider learns of completions of Registered I/O.
@@ -138,6 +140,7 @@ impl Default for RioOptions {
             max_completion_entries: 3 * 65_536,
             notification: RioNotification::Port,
             copy_pool: PoolConfig { slot_bytes: 16 * 1024, initial_slots: 64, max_slots: 1024 },
+            log_period: Duration::from_secs(60),
         }
     }
 }

@@ -13,4 +13,5 @@ mod cancelling;
 mod credit;
 mod failures;
 mod long_run;
+mod reporting;
 mod sending;

@@ -1,17 +1,19 @@
-//! What is logged of a provider: at its start what it has, and from time to time how it is used.
+//! What is logged of a provider: with its first turn what it has, and from time to time how it is used.
 
 use std::time::{Duration, Instant};
 
 use super::RioDriver;
 use crate::buffer::BufferPool;
 
-/// Time between two reports of a provider that has something to do.
-const PERIOD: Duration = Duration::from_secs(60);
-
-/// Counts since the last report.
-#[derive(Default)]
+/// When to report, and the counts since the last report.
 pub(super) struct Figures {
+    period: Duration,
     last_report: Option<Instant>,
+    pub(super) counts: Counts,
+}
+
+#[derive(Default)]
+pub(super) struct Counts {
     /// Requests to the system: sends and receives by request queues.
     pub(super) requests: u64,
     /// Commits of deferred sends, one for each socket and batch.
@@ -27,8 +29,28 @@ pub(super) struct Figures {
     pub(super) completions: u64,
 }
 
+impl Figures {
+    pub(super) fn new(period: Duration) -> Self {
+        Self { period, last_report: None, counts: Counts::default() }
+    }
+}
+
 impl RioDriver {
-    pub(super) fn report_start(&self, pool: &BufferPool) {
+    /// Reports what there is to say at this moment, mostly nothing.
+    ///
+    /// The set-up is told with the first turn and not when the provider is opened: one that is opened only to see whether
+    /// it opens says nothing.
+    #[inline]
+    pub(super) fn report(&mut self, now: Instant, pool: &BufferPool) {
+        match self.figures.last_report {
+            Some(last) if now.saturating_duration_since(last) < self.figures.period => return,
+            Some(_) => self.report_use(pool),
+            None => self.report_start(pool),
+        }
+        self.figures.last_report = Some(now);
+    }
+
+    fn report_start(&self, pool: &BufferPool) {
         let stats = pool.stats();
         tracing::info!(
             receive_slots = stats.slots,
@@ -41,14 +63,9 @@ impl RioDriver {
         );
     }
 
-    /// Reports once in a period, if there was anything.
-    pub(super) fn report_use(&mut self, now: Instant, pool: &BufferPool) {
-        let last = *self.figures.last_report.get_or_insert(now);
-        if now.saturating_duration_since(last) < PERIOD {
-            return;
-        }
-        let figures = std::mem::replace(&mut self.figures, Figures { last_report: Some(now), ..Figures::default() });
-        if figures.requests + figures.plain_sends == 0 {
+    fn report_use(&mut self, pool: &BufferPool) {
+        let counts = std::mem::take(&mut self.figures.counts);
+        if counts.requests + counts.plain_sends == 0 {
             return;
         }
         let stats = pool.stats();
@@ -59,12 +76,12 @@ impl RioDriver {
             registered_bytes = self.registry.bytes(),
             completion_entries_taken = self.completions.taken(),
             completion_entries = self.completions.entries(),
-            requests = figures.requests,
-            copied_sends = figures.copies,
-            plain_sends = figures.plain_sends,
-            mean_commits = mean(figures.commits, figures.flushes),
-            mean_dequeued = mean(figures.completions, figures.dequeues),
-            "Registered I/O"
+            requests = counts.requests,
+            copied_sends = counts.copies,
+            plain_sends = counts.plain_sends,
+            mean_commits = mean(counts.commits, counts.flushes),
+            mean_dequeued = mean(counts.completions, counts.dequeues),
+            "Registered I/O: use since the last report"
         );
     }
 }

@@ -131,18 +131,13 @@ impl Driver for RioDriver {
             ended: VecDeque::new(),
             results: vec![RIORESULT::default(); DEQUEUE_BATCH].into_boxed_slice(),
             failure: None,
-            figures: Figures::default(),
+            figures: Figures::new(config.rio.log_period),
             info,
         })
     }
 
     fn create_pool(&mut self, config: &PoolConfig) -> Result<BufferPool> {
         registered_pool(&self.registry, config)
-    }
-
-    fn set_receive_pool(&mut self, pool: &BufferPool) -> Result<()> {
-        self.report_start(pool);
-        Ok(())
     }
 
     fn info(&self) -> &ProviderInfo {
@@ -225,7 +220,7 @@ impl Driver for RioDriver {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
-        self.report_use(core.now(), &core.pool);
+        self.report(core.now(), &core.pool);
         // A queue that does not notify is looked at again and again while anything is outstanding.
         let spins = !self.completions.notifies() && wait != Some(Duration::ZERO);
         let deadline = if spins { wait.and_then(|wait| Instant::now().checked_add(wait)) } else { None };
@@ -328,8 +323,8 @@ impl RioDriver {
             }
             seen += count;
             self.outstanding -= count;
-            self.figures.dequeues += 1;
-            self.figures.completions += count as u64;
+            self.figures.counts.dequeues += 1;
+            self.figures.counts.completions += count as u64;
             for result in &results[..count] {
                 match Tag::from_bits(result.RequestContext) {
                     Tag::Receive(op) => self.on_received(core, op, result.Status, result.BytesTransferred),

@@ -128,7 +128,7 @@ impl RioDriver {
             };
         }
         self.outstanding += 1;
-        self.figures.requests += 1;
+        self.figures.counts.requests += 1;
         Self::set_reading(core, id, Reading::Requested);
         Requested::Yes
     }

@@ -52,7 +52,7 @@ impl RioDriver {
             None => Posted::Queued,
             // No memory for requests, or none for this range: an ordinary send may have more luck, or tell why not.
             Some(WSAENOBUFS | WSAEFAULT) => {
-                self.figures.plain_sends += 1;
+                self.figures.counts.plain_sends += 1;
                 self.io.send(core, id)
             }
             Some(code) => Posted::Failed(Error::from_os(code)),
@@ -96,7 +96,7 @@ impl RioDriver {
         let claimed = self.ranges.claim(start as usize, bytes);
         debug_assert!(claimed, "a slot that was just acquired is in no request");
         state.sending.copy = Some(slot);
-        self.figures.copies += 1;
+        self.figures.counts.copies += 1;
         Some(parts)
     }
 
@@ -130,7 +130,7 @@ impl RioDriver {
         sending.outstanding = accepted as u8;
         sending.parts = parts.addresses;
         self.outstanding += accepted;
-        self.figures.requests += accepted as u64;
+        self.figures.counts.requests += accepted as u64;
         self.deferred += 1;
         if !std::mem::replace(&mut entry.state.uncommitted, true) {
             self.uncommitted.push(socket);
@@ -143,7 +143,7 @@ impl RioDriver {
         if self.uncommitted.is_empty() {
             return 0;
         }
-        self.figures.flushes += 1;
+        self.figures.counts.flushes += 1;
         let mut sockets = std::mem::take(&mut self.uncommitted);
         for id in sockets.drain(..) {
             let Some(entry) = core.socket_mut(id) else { continue };
@@ -151,7 +151,7 @@ impl RioDriver {
             if !std::mem::take(&mut entry.state.uncommitted) {
                 continue;
             }
-            self.figures.commits += 1;
+            self.figures.counts.commits += 1;
             let nothing = std::ptr::null();
             // SAFETY: the queue is open; a commit has no buffer and no context.
             if unsafe { (self.functions.send)(queue, nothing, 0, RIO_MSG_COMMIT_ONLY, std::ptr::null()) } == 0 {
