@@ -3,6 +3,7 @@
 //! Only what an option accepts on its own is checked here (exit code 2). Backends stay text until a subcommand starts,
 //! because a backend that does not exist and one that does not run here end in the same way: one line, exit code 1.
 
+mod backend;
 mod values;
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use backend::{BackendArgs, RioArgs, receive_pool};
 pub(crate) use values::resolve;
 use values::{seconds, seconds_above_zero, size_bytes};
 
@@ -31,6 +33,11 @@ pub(crate) struct CommandLine {
     /// [default: info for 'server', warn for the others]
     #[arg(long, value_name = "FILTER", env = "FASTPORT_LOG", global = true, display_order = 100)]
     pub(crate) log: Option<String>,
+
+    /// Run Registered I/O over its emulator.
+    #[cfg(all(windows, feature = "rio-emulator"))]
+    #[arg(long, global = true, hide = true)]
+    pub(crate) rio_emulator: bool,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -55,9 +62,8 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "IP:PORT", default_value = DEFAULT_ADDRESS)]
     pub(crate) bind: Vec<SocketAddr>,
 
-    /// I/O backend: auto, io_uring, epoll, kqueue, iocp or rio.
-    #[arg(long, value_name = "NAME", default_value = default_server_backend())]
-    pub(crate) backend: String,
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
 
     /// Take the next best backend, with a warning, if the chosen one cannot start.
     #[arg(long)]
@@ -90,11 +96,10 @@ pub(crate) struct ServerArgs {
     /// How long sessions may take to send what is queued after the first Ctrl-C or SIGTERM; a second one ends at once.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub(crate) drain_timeout: Duration,
-}
 
-/// Windows starts with completion ports; Registered I/O has to be asked for.
-const fn default_server_backend() -> &'static str {
-    if cfg!(windows) { "iocp" } else { "auto" }
+    /// How often each worker logs the use of its pools and its batches, at level 'debug'; Registered I/O at 'info'.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds_above_zero)]
+    pub(crate) log_period: Duration,
 }
 
 /// Options of `fastport client`.
@@ -112,9 +117,8 @@ pub(crate) struct ClientArgs {
     #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_ADDRESS)]
     pub(crate) addr: String,
 
-    /// I/O backend: auto, io_uring, epoll, kqueue, iocp or rio.
-    #[arg(long, value_name = "NAME", default_value = "auto")]
-    pub(crate) backend: String,
+    #[command(flatten)]
+    pub(crate) backend: BackendArgs,
 
     /// How many requests to send; texts are sent that often each. [default: 4 without texts, 1 with]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -142,11 +146,14 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) addr: Option<String>,
 
-    /// Backends to compare; runs take turns. [default: all that work here]
+    /// Backends to compare; runs take turns. [default: all that work here, but rio]
     ///
     /// With --addr this is the load generator's, otherwise the embedded server's too.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) backend: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) rio: RioArgs,
 
     /// Workers of the embedded server.
     #[arg(long, value_name = "N", default_value = "1", conflicts_with = "addr", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -260,6 +267,25 @@ mod tests {
         );
         assert_eq!(refusal(&["fastport", "bench", "--payload-min", "5"]), ErrorKind::MissingRequiredArgument);
         assert_eq!(refusal(&["fastport", "client", "--stdin", "hello"]), ErrorKind::ArgumentConflict);
+        for command in ["server", "client", "bench"] {
+            assert_eq!(refusal(&["fastport", command, "--rio", "--backend", "iocp"]), ErrorKind::ArgumentConflict);
+        }
+    }
+
+    #[test]
+    fn the_switch_for_registered_io_is_its_name() {
+        let CommandLine { command: Command::Server(server), .. } =
+            CommandLine::try_parse_from(["fastport", "server", "--rio"]).unwrap()
+        else {
+            panic!("not a server")
+        };
+        assert_eq!(server.backend.name(), "rio");
+        let CommandLine { command: Command::Bench(bench), .. } =
+            CommandLine::try_parse_from(["fastport", "bench", "--rio"]).unwrap()
+        else {
+            panic!("not a bench")
+        };
+        assert_eq!(bench.rio.or_names(&bench.backend), ["rio"]);
     }
 
     #[test]

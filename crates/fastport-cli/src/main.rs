@@ -22,7 +22,13 @@ use clap::Parser;
 use args::{Command, CommandLine};
 
 fn main() -> ExitCode {
-    let CommandLine { log, command } = CommandLine::parse();
+    let line = CommandLine::parse();
+    #[cfg(all(windows, feature = "rio-emulator"))]
+    if line.rio_emulator {
+        // SAFETY: the emulator keeps to the interface.
+        unsafe { fastport_io::use_rio_table(fastport_rio_emulator::query) };
+    }
+    let CommandLine { log, command, .. } = line;
     let done = match command {
         Command::Server(args) => logging::start(log.as_deref(), "info").and_then(|()| server::run(&args)),
         Command::Client(args) => logging::start(log.as_deref(), "warn").and_then(|()| client::run(&args)),

@@ -4,10 +4,10 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use fastport::{Service, ServiceOptions, SessionOptions};
-use fastport_io::{Backend, Choice, PoolConfig, ProviderConfig};
+use fastport_io::{Backend, Choice, ProviderConfig, RioOptions};
 
 use crate::answers::{Answers, Unanswered};
-use crate::args::ServerArgs;
+use crate::args::{self, ServerArgs};
 use crate::failure::{Failure, Result};
 use crate::{backend, descriptors, signals};
 
@@ -17,11 +17,12 @@ use crate::{backend, descriptors, signals};
 /// If the backend or a listener cannot be set up, or the service fails.
 pub(crate) fn run(args: &ServerArgs) -> Result<()> {
     let provider = provider_config(args)?;
-    let backend = if args.fallback {
-        backend::choose_or_fall_back(&args.backend, &provider)?
-    } else {
-        backend::choose(&args.backend, &provider)?
-    };
+    let rio = &args.backend.rio;
+    rio.check(&provider)?;
+    let choose = if args.fallback { backend::choose_or_fall_back } else { backend::choose };
+    let backend = choose(args.backend.name(), &provider)?;
+    rio.warn_unless_used(&[backend]);
+    let provider = rio.adapt(provider, backend)?;
     descriptors::raise_limit();
 
     let unanswered = Arc::new(Unanswered::default());
@@ -70,7 +71,8 @@ fn start(
         .provider(provider)
         .session_options(session)
         .workers(workers)
-        .max_sessions(args.max_sessions as usize);
+        .max_sessions(args.max_sessions as usize)
+        .log_period(Some(args.log_period));
     for address in &args.bind {
         builder = builder.listen(*address);
     }
@@ -83,24 +85,10 @@ fn provider_config(args: &ServerArgs) -> Result<ProviderConfig> {
     const OPERATIONS_PER_SESSION: u32 = 4;
 
     let defaults = ProviderConfig::default();
-    let pool = &defaults.receive_pool;
-    let slot_bytes = args.slot_size.unwrap_or(pool.slot_bytes);
-    if !(64..=PoolConfig::MAX_SLOT_BYTES).contains(&slot_bytes) {
-        return Err(Failure::usage(format!(
-            "--slot-size {slot_bytes} is outside 64 ..= {} bytes",
-            PoolConfig::MAX_SLOT_BYTES
-        )));
-    }
-    let max_slots = match args.pool_size {
-        Some(pool_bytes) => (pool_bytes / slot_bytes).min(PoolConfig::MAX_SLOTS as usize) as u32,
-        None => pool.max_slots,
-    };
-    if max_slots == 0 {
-        return Err(Failure::usage(format!("--pool-size must hold at least one slot of {slot_bytes} bytes")));
-    }
-    let receive_pool = PoolConfig { slot_bytes, initial_slots: pool.initial_slots.min(max_slots), max_slots };
+    let receive_pool = args::receive_pool("--", args.slot_size, args.pool_size, &defaults.receive_pool)?;
     let max_operations = defaults.max_operations.max(args.max_sessions * OPERATIONS_PER_SESSION);
-    Ok(ProviderConfig { receive_pool, max_operations, ..defaults })
+    let rio = RioOptions { log_period: args.log_period, ..defaults.rio };
+    Ok(ProviderConfig { receive_pool, max_operations, rio, ..defaults })
 }
 
 /// The first line on standard output, which scripts wait for: where the server can be reached.

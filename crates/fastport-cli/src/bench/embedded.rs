@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastport::Service;
-use fastport_io::{Backend, Choice};
+use fastport_io::Choice;
 
-use super::load;
-use super::workload::Workload;
+use super::load::{self, Run};
 use crate::answers::{Answers, Unanswered};
 use crate::failure::{Failure, Result};
 
@@ -22,18 +21,18 @@ pub(super) struct EmbeddedServer {
 }
 
 impl EmbeddedServer {
-    /// Starts a server that has room for the workload.
+    /// Starts a server that has room for the run's workload.
     ///
     /// # Errors
     /// If the service cannot start.
-    pub(super) fn start(workload: &Workload, backend: Backend, workers: usize) -> Result<Self> {
+    pub(super) fn start(run: &Run<'_>, workers: usize) -> Result<Self> {
         let unanswered = Arc::new(Unanswered::default());
         let service = Service::builder(move |_worker| Answers::new(Arc::clone(&unanswered)))
-            .backend(Choice::Only(backend))
+            .backend(Choice::Only(run.backend))
             .workers(workers)
-            .session_options(load::session_options(workload)?)
-            .provider(load::provider_config(workload.sessions))
-            .max_sessions(workload.sessions as usize)
+            .session_options(load::session_options(run.workload)?)
+            .provider(run.provider.clone())
+            .max_sessions(run.workload.sessions as usize)
             .listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
             .start()
             .map_err(|error| Failure::new(format!("cannot start the embedded server: {error}")))?;

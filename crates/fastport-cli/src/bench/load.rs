@@ -35,6 +35,8 @@ pub(super) struct Run<'a> {
     pub(super) workload: &'a Workload,
     pub(super) payloads: Arc<PayloadPool>,
     pub(super) backend: Backend,
+    /// Set-up of the provider of each thread, an embedded server's included.
+    pub(super) provider: ProviderConfig,
     pub(super) length: Length,
     /// Requests of each session before the measurement.
     pub(super) warmup: u32,
@@ -128,7 +130,7 @@ impl Run<'_> {
             .backend(fastport_io::Choice::Only(self.backend))
             .workers(self.io_threads)
             .session_options(session_options(self.workload)?)
-            .provider(provider_config(self.workload.sessions))
+            .provider(self.provider.clone())
             .max_sessions(self.workload.sessions as usize)
             .tick(TICK)
             .start()

@@ -45,7 +45,9 @@ pub(crate) use workload::{MAX_PAYLOAD_BYTES, Workload};
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let capacity = capacity(descriptors::raise_limit(), args.addr.is_some());
     let workloads = Workload::from_args(&args.workload, capacity)?;
-    let backends = backends(&args.backend)?;
+    args.rio.check(&load::provider_config(1))?;
+    let backends = backends(&args.rio.or_names(&args.backend))?;
+    args.rio.warn_unless_used(&backends);
     let server = args.addr.as_deref().map(args::resolve).transpose()?;
     for workload in &workloads {
         load::session_options(workload)?;
@@ -65,10 +67,12 @@ fn capacity(descriptors: u64, server_is_elsewhere: bool) -> u32 {
     u32::try_from(descriptors.saturating_sub(RESERVED) / each).unwrap_or(u32::MAX)
 }
 
-/// The backends to compare, each once, in the order of the command line; all that run here by default.
-fn backends(names: &[String]) -> Result<Vec<Backend>> {
+/// The backends to compare, each once, in the order of the command line. By default all that run here; Registered I/O
+/// has to be asked for.
+fn backends(names: &[&str]) -> Result<Vec<Backend>> {
     if names.is_empty() {
-        let supported = fastport_io::supported();
+        let mut supported = fastport_io::supported();
+        supported.retain(|&backend| backend != Backend::Rio);
         if supported.is_empty() {
             return Err(Failure::new("no backend runs here; 'fastport server' tells the reasons"));
         }
@@ -131,6 +135,7 @@ impl Series<'_> {
             workload,
             payloads,
             backend,
+            provider: self.args.rio.adapt(load::provider_config(workload.sessions), backend)?,
             length: Length::from_args(self.args),
             warmup: self.args.warmup.unwrap_or_else(|| workload.default_warmup()),
             io_threads: usize::from(self.args.io_threads),
@@ -139,7 +144,7 @@ impl Series<'_> {
         if let Some(server) = self.server {
             return run.against(server, progress);
         }
-        let server = EmbeddedServer::start(workload, backend, usize::from(self.args.workers))?;
+        let server = EmbeddedServer::start(&run, usize::from(self.args.workers))?;
         let outcome = run.against(server.address(), progress);
         server.stop();
         outcome

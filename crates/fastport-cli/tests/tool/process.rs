@@ -7,13 +7,17 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+#[cfg(unix)]
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::system::Killer;
 
 /// No process of a test lives longer than this, even on a machine with much else to do.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The backends that run on this machine.
 pub(crate) fn backends() -> Vec<&'static str> {
+    crate::emulator::install();
     let names: Vec<_> = fastport_io::supported().into_iter().map(fastport_io::Backend::name).collect();
     assert!(!names.is_empty(), "no backend runs here, so nothing would be tested");
     names
@@ -73,6 +77,7 @@ pub(crate) fn run_with_input(arguments: &[&str], input: &str) -> Ended {
 /// Starts the program.
 pub(crate) fn start(arguments: &[&str]) -> Running {
     let mut child = Command::new(env!("CARGO_BIN_EXE_fastport"))
+        .args(crate::emulator::SWITCH)
         .args(arguments)
         .env_remove("FASTPORT_BACKEND")
         .env_remove("FASTPORT_LOG")
@@ -101,10 +106,10 @@ pub(crate) fn start(arguments: &[&str]) -> Running {
         }),
     ];
     let (ended, process_ended) = mpsc::channel::<()>();
-    let pid = Pid::from_child(&child);
+    let killer = Killer::of(&child);
     let watchdog = std::thread::spawn(move || {
         if process_ended.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
-            let _ = kill_process(pid, Signal::KILL);
+            killer.kill();
         }
     });
     Running { child, lines, collectors, ended: Some(ended), watchdog: Some(watchdog) }
@@ -118,8 +123,16 @@ impl Running {
     }
 
     /// Sends a signal to the process.
+    #[cfg(unix)]
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the process lives");
+    }
+
+    /// Ends the process without asking it.
+    #[cfg(windows)]
+    pub(crate) fn kill(mut self) -> Ended {
+        self.child.kill().expect("the process can be ended");
+        self.wait()
     }
 
     /// Waits for the end.

@@ -91,6 +91,18 @@ fn a_backend_of_another_system_is_one_line_with_those_that_run_here() {
 }
 
 #[test]
+fn the_switch_for_registered_io_says_what_its_name_says() {
+    for tool in [&["server", "--bind", "127.0.0.1:0"][..], &["client"], &["bench"]] {
+        let by_name = run(&[tool, &["--backend", "rio"]].concat()).expect_code(1);
+        let by_switch = run(&[tool, &["--rio"]].concat()).expect_code(1);
+        assert_eq!(by_switch.only_error(), by_name.only_error());
+        assert!(by_switch.only_error().contains("rio does not exist on"), "{by_switch:?}");
+        run(&[tool, &["--rio-slot-size", "1"]].concat()).expect_code(2);
+        run(&[tool, &["--rio-slot-size", "64K", "--rio-pool-size", "32K"]].concat()).expect_code(2);
+    }
+}
+
+#[test]
 fn with_fallback_the_next_backend_is_taken_with_a_warning() {
     let server = Server::start(&["--backend", "iocp", "--fallback"]);
     assert!(server.first_line.contains(backends()[0]), "{}", server.first_line);
