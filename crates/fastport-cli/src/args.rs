@@ -100,6 +100,11 @@ pub(crate) struct ServerArgs {
     /// How often each worker logs the use of its pools and its batches, at level 'debug'; Registered I/O at 'info'.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds_above_zero)]
     pub(crate) log_period: Duration,
+
+    /// File with a filter as for --log. It is looked at every second, so the log can be changed while the server runs.
+    /// While there is no such file, or nothing in it, --log counts.
+    #[arg(long, value_name = "FILE", display_order = 101)]
+    pub(crate) log_filter_file: Option<PathBuf>,
 }
 
 /// Options of `fastport client`.

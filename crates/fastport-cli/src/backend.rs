@@ -52,7 +52,7 @@ fn announced(selection: &Selection) -> Backend {
 fn remedy() -> String {
     let names: Vec<&str> = fastport_io::supported().into_iter().map(Backend::name).collect();
     match names.as_slice() {
-        [] => "no backend runs here".to_owned(),
-        names => format!("these run here: --backend {}", names.join(" or ")),
+        [] => "no backend runs here; 'fastport doctor' tells why".to_owned(),
+        names => format!("these run here: --backend {}; 'fastport doctor' tells what to change", names.join(" or ")),
     }
 }

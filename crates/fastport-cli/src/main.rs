@@ -30,10 +30,10 @@ fn main() -> ExitCode {
     }
     let CommandLine { log, command, .. } = line;
     let done = match command {
-        Command::Server(args) => logging::start(log.as_deref(), "info").and_then(|()| server::run(&args)),
-        Command::Client(args) => logging::start(log.as_deref(), "warn").and_then(|()| client::run(&args)),
-        Command::Doctor(args) => logging::start(log.as_deref(), "warn").and_then(|()| doctor::run(&args)),
-        Command::Bench(args) => logging::start(log.as_deref(), "warn").and_then(|()| bench::run(&args)),
+        Command::Server(args) => logging::start(log.as_deref(), "info").and_then(|logging| server::run(&args, logging)),
+        Command::Client(args) => logging::start(log.as_deref(), "warn").and_then(|_| client::run(&args)),
+        Command::Doctor(args) => logging::start(log.as_deref(), "warn").and_then(|_| doctor::run(&args)),
+        Command::Bench(args) => logging::start(log.as_deref(), "warn").and_then(|_| bench::run(&args)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

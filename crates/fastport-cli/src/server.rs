@@ -9,13 +9,17 @@ use fastport_io::{Backend, Choice, ProviderConfig, RioOptions};
 use crate::answers::{Answers, Unanswered};
 use crate::args::{self, ServerArgs};
 use crate::failure::{Failure, Result};
+use crate::logging::Logging;
 use crate::{backend, descriptors, signals};
 
 /// Serves until the first SIGINT or SIGTERM, then drains.
 ///
 /// # Errors
-/// If the backend or a listener cannot be set up, or the service fails.
-pub(crate) fn run(args: &ServerArgs) -> Result<()> {
+/// If the log filter cannot be read, the backend or a listener cannot be set up, or the service fails.
+pub(crate) fn run(args: &ServerArgs, logging: Logging) -> Result<()> {
+    if let Some(file) = &args.log_filter_file {
+        logging.follow(file.clone())?;
+    }
     let provider = provider_config(args)?;
     let rio = &args.backend.rio;
     rio.check(&provider)?;

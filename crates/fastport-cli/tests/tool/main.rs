@@ -4,6 +4,7 @@ mod bench;
 mod client;
 mod doctor;
 mod emulator;
+mod logging;
 mod process;
 // These end their servers by signals.
 #[cfg(unix)]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[cfg(unix)]
 use rustix::process::{Pid, Signal, kill_process};
@@ -53,6 +53,7 @@ impl Ended {
 pub(crate) struct Running {
     child: Child,
     lines: Receiver<String>,
+    error_lines: Receiver<String>,
     collectors: Vec<JoinHandle<String>>,
     /// Gone when the process is: the watchdog sleeps until then, or until the limit.
     ended: Option<Sender<()>>,
@@ -86,25 +87,8 @@ pub(crate) fn start(arguments: &[&str]) -> Running {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
-    let (line, lines) = mpsc::channel();
-    let output = BufReader::new(child.stdout.take().expect("standard output is a pipe"));
-    let mut errors = child.stderr.take().expect("standard error is a pipe");
-    let collectors = vec![
-        std::thread::spawn(move || {
-            let mut all = String::new();
-            for text in output.lines().map_while(Result::ok) {
-                all.push_str(&text);
-                all.push('\n');
-                let _ = line.send(text);
-            }
-            all
-        }),
-        std::thread::spawn(move || {
-            let mut all = String::new();
-            let _ = errors.read_to_string(&mut all);
-            all
-        }),
-    ];
+    let (lines, output) = collect(child.stdout.take().expect("standard output is a pipe"));
+    let (error_lines, errors) = collect(child.stderr.take().expect("standard error is a pipe"));
     let (ended, process_ended) = mpsc::channel::<()>();
     let killer = Killer::of(&child);
     let watchdog = std::thread::spawn(move || {
@@ -112,7 +96,23 @@ pub(crate) fn start(arguments: &[&str]) -> Running {
             killer.kill();
         }
     });
-    Running { child, lines, collectors, ended: Some(ended), watchdog: Some(watchdog) }
+    let collectors = vec![output, errors];
+    Running { child, lines, error_lines, collectors, ended: Some(ended), watchdog: Some(watchdog) }
+}
+
+/// Reads a stream to its end, on a thread of its own: line by line for who waits for one, and all of it at the end.
+fn collect(stream: impl Read + Send + 'static) -> (Receiver<String>, JoinHandle<String>) {
+    let (line, lines) = mpsc::channel();
+    let collector = std::thread::spawn(move || {
+        let mut all = String::new();
+        for text in BufReader::new(stream).lines().map_while(Result::ok) {
+            all.push_str(&text);
+            all.push('\n');
+            let _ = line.send(text);
+        }
+        all
+    });
+    (lines, collector)
 }
 
 impl Running {
@@ -120,6 +120,20 @@ impl Running {
     #[track_caller]
     pub(crate) fn next_line(&self) -> String {
         self.lines.recv_timeout(LIMIT).expect("a line on standard output before the process ends")
+    }
+
+    /// Waits for a line on standard error that has this text, and returns it.
+    #[track_caller]
+    pub(crate) fn expect_error_line(&self, text: &str) -> String {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.error_lines.recv_timeout(left);
+            let line = line.unwrap_or_else(|_| panic!("no line with '{text}' on standard error"));
+            if line.contains(text) {
+                return line;
+            }
+        }
     }
 
     /// Sends a signal to the process.
