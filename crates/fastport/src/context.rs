@@ -59,6 +59,8 @@ pub(crate) struct Desk<F> {
     pub(crate) now: Instant,
     /// Sessions to look after at the end of the batch.
     pub(crate) dirty: Vec<Key>,
+    /// In all send queues, as far as [`Desk::count_queued`] was told.
+    pub(crate) queued_bytes: usize,
     pub(crate) stats: ServiceStats,
     pub(crate) handle: Handle,
 }
@@ -71,6 +73,13 @@ impl<F> Desk<F> {
             link.is_dirty = true;
             self.dirty.push(link.id.key());
         }
+    }
+
+    /// Notes how long a session's send queue is.
+    #[inline]
+    pub(crate) fn count_queued(&mut self, link: &mut Link) {
+        let (before, now) = link.count_queued();
+        self.queued_bytes = self.queued_bytes + now - before;
     }
 
     /// The peer's stream has ended, and what came before has been handled.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::context::Context;
 use crate::framer::{Framer, PacketFramer};
+use crate::limits::Refusal;
 use crate::packet::PacketView;
 use crate::session::{CloseReason, SessionId, SessionStats};
 
@@ -44,6 +45,9 @@ use crate::session::{CloseReason, SessionId, SessionStats};
 pub trait Handler<F: Framer = PacketFramer>: Send + 'static {
     /// A client has connected.
     fn accepted(&mut self, session: &mut Context<'_, F>) {}
+
+    /// A client was accepted and closed at once, because of a limit. When many come in vain this is called often.
+    fn refused(&mut self, peer: SocketAddr, reason: Refusal) {}
 
     /// A connection stands that [`Handle::connect`](crate::Handle::connect) asked for; `token` is what was given there.
     fn connected(&mut self, session: &mut Context<'_, F>, token: u64) {}

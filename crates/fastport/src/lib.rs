@@ -33,7 +33,9 @@
 //!
 //! Sessions ([`ServiceOptions::max_sessions`]), what a slow reader may leave unread ([`SessionOptions`]), silence
 //! ([`SessionOptions::idle_limit`]), frames ([`Framer::max_frame_bytes`]), buffers (the pools), what other threads may have
-//! on the way to a worker ([`SendError::Full`]). A process without descriptors serves whom it can and refuses the rest.
+//! on the way to a worker ([`SendError::Full`]); and, where asked for, what clients nobody knows may do: sessions from one
+//! address, accepts, packets and bytes a second, the time that a packet takes, memory for all send queues ([`Limits`]). A
+//! process without descriptors serves whom it can and refuses the rest.
 //! A panic of the handler ends the session that it was called for.
 
 pub mod framer;
@@ -43,6 +45,7 @@ pub mod timer;
 mod context;
 mod error;
 mod handler;
+mod limits;
 mod options;
 mod service;
 mod session;
@@ -52,6 +55,7 @@ pub use error::{Error, SendError};
 pub use fastport_io::buffer::Reservation;
 pub use framer::{Frame, Framer, InvalidFrame, LengthDelimitedFramer, PacketFramer};
 pub use handler::Handler;
+pub use limits::{Limits, Refusal};
 pub use options::{Balance, ConnectOptions, HandlerThreads, Overflow, Reconnect, ServiceOptions, SessionOptions};
 pub use packet::{Packet, PacketHeader, PacketId, PacketView, PayloadTooLarge};
 #[cfg(feature = "sim")]

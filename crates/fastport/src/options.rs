@@ -6,6 +6,7 @@ use std::time::Duration;
 use fastport_io::{Choice, Feature, Features, PoolConfig, ProviderConfig, SocketOptions};
 
 use crate::error::Error;
+use crate::limits::Limits;
 use crate::session::{MAX_SESSIONS, MAX_WORKERS};
 
 /// How a service is set up. [`ServiceBuilder`](crate::ServiceBuilder) has a method for each field.
@@ -35,6 +36,8 @@ pub struct ServiceOptions {
     pub batch: Option<usize>,
     /// Sessions at once over all workers, 1 ..= 4 194 304. Further clients are accepted and closed at once.
     pub max_sessions: usize,
+    /// What clients may ask of the service; unlimited by default.
+    pub limits: Limits,
     /// Which worker gets a new session.
     pub balance: Balance,
     /// Which thread runs the handler.
@@ -58,6 +61,7 @@ impl Default for ServiceOptions {
             send_pool: PoolConfig { slot_bytes: SEND_SLOT_BYTES, initial_slots: 64, max_slots: 4096 },
             batch: None,
             max_sessions: 65_536,
+            limits: Limits::default(),
             balance: Balance::default(),
             handlers: HandlerThreads::default(),
             tick: None,

@@ -23,6 +23,7 @@ use super::delivery::Delivery;
 use super::mailbox::Command;
 use super::worker::{LISTENER, Timer, Worker};
 use crate::framer::Framer;
+use crate::limits::{Meter, Refusal};
 use crate::session::Link;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -46,6 +47,8 @@ pub(super) struct Listener {
     pause: Duration,
     /// A descriptor that can be given up. `None` while it is.
     reserve: Option<Socket>,
+    /// What the limit of accepts a second is measured with.
+    rate: Meter,
 }
 
 impl Listener {
@@ -62,7 +65,8 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         let context = LISTENER | self.listeners.len() as u64;
         self.provider.accept_stream(socket, context).map_err(during)?;
         let reserve = self.provider.create_socket(&address).ok();
-        self.listeners.push(Listener { socket, address, state: State::Accepting, pause: FIRST_PAUSE, reserve });
+        let (state, rate) = (State::Accepting, Meter::default());
+        self.listeners.push(Listener { socket, address, state, pause: FIRST_PAUSE, reserve, rate });
         Ok(())
     }
 
@@ -75,12 +79,15 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
                 let was_refusing = completion.kind == OpKind::Accept;
                 // While short of descriptors: is there another one, with the client's in hand?
                 if was_refusing && !self.refill_reserve(index) {
+                    let peer = socket.peer_addr();
                     drop(socket);
-                    self.desk.stats.refused += 1;
+                    if let Ok(peer) = peer {
+                        self.refuse(peer, Refusal::Exhausted);
+                    }
                     return self.refuse_next(index);
                 }
                 self.listeners[index].pause = FIRST_PAUSE;
-                self.welcome(socket);
+                self.welcome(socket, index);
                 if !completion.more {
                     self.accept_again(index);
                 }
@@ -157,31 +164,56 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         self.accept_again(index);
     }
 
+    /// A client was, or is about to be, closed because of a limit.
+    fn refuse(&mut self, peer: SocketAddr, reason: Refusal) {
+        tracing::debug!(%peer, reason = reason.name(), "client refused");
+        let stats = &mut self.desk.stats;
+        stats.refused += 1;
+        match reason {
+            Refusal::Sessions => stats.refused_at_maximum += 1,
+            Refusal::Address => stats.refused_by_address += 1,
+            Refusal::Rate => stats.refused_by_rate += 1,
+            Refusal::Exhausted => {}
+        }
+        self.delivery.refused(&mut self.desk, peer, reason);
+    }
+
+    /// Counts a client that has come to a listener. Clients that another limit keeps out are not part of its rate.
+    fn admit(&mut self, peer: SocketAddr, listener: usize) -> Result<usize, Refusal> {
+        let worker = self.hub.claim_client(peer)?;
+        let rate = self.limits.accepts_per_second;
+        let meter = &mut self.listeners[listener].rate;
+        if rate.is_some_and(|rate| !meter.take(1, rate, self.desk.now)) {
+            self.hub.release_client(worker, peer);
+            return Err(Refusal::Rate);
+        }
+        Ok(worker)
+    }
+
     /// Gives a new client to the worker whose turn it is.
-    fn welcome(&mut self, socket: Socket) {
+    fn welcome(&mut self, socket: Socket, listener: usize) {
         // A client that is gone already has no address.
         let Ok(peer) = socket.peer_addr() else { return };
         if self.is_stopping {
             return;
         }
-        let Some(worker) = self.hub.claim_session() else {
-            self.desk.stats.refused += 1;
-            tracing::debug!(%peer, "client refused: the service has its maximum of sessions");
-            return;
+        let worker = match self.admit(peer, listener) {
+            Ok(worker) => worker,
+            Err(reason) => return self.refuse(peer, reason),
         };
         if worker == self.index {
             return self.adopt(socket, peer);
         }
         let port = &self.hub.ports[worker];
         if port.mailbox.order(Command::Adopt { socket, peer }).is_err() {
-            self.hub.release_session(worker);
+            self.hub.release_client(worker, peer);
         }
     }
 
     /// Makes a session of a client. Its place was claimed.
     pub(super) fn adopt(&mut self, socket: Socket, peer: SocketAddr) {
         if self.is_stopping {
-            return self.hub.release_session(self.index);
+            return self.hub.release_client(self.index, peer);
         }
         // On Linux the options come with the listener's socket.
         if cfg!(not(target_os = "linux"))
@@ -197,13 +229,14 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         let key = match seated {
             Ok(key) => key,
             Err(error) => {
-                tracing::warn!(%peer, %error, "client refused");
-                self.desk.stats.refused += 1;
-                return self.hub.release_session(self.index);
+                tracing::warn!(%peer, %error, "a client got no session");
+                self.refuse(peer, Refusal::Exhausted);
+                return self.hub.release_client(self.index, peer);
             }
         };
         self.desk.stats.accepted += 1;
         self.open_session(key);
+        self.watch_client(key);
         let Some(seat) = self.sessions.get_mut(key) else { return };
         tracing::debug!(session = %seat.session.link.id, %peer, "client accepted");
         self.delivery.accepted(&mut seat.session.link, &mut self.desk);

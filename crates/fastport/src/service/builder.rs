@@ -24,6 +24,7 @@ use crate::context::{Desk, MAX_HEADER_BYTES};
 use crate::error::Error;
 use crate::framer::{Framer, PacketFramer};
 use crate::handler::Handler;
+use crate::limits::Limits;
 use crate::options::{Balance, HandlerThreads, ServiceOptions, SessionOptions};
 
 /// Sets a service up; made by [`Service::builder`].
@@ -131,6 +132,13 @@ impl<M, F> ServiceBuilder<M, F> {
         self
     }
 
+    /// See [`ServiceOptions::limits`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.options.limits = limits;
+        self
+    }
+
     /// See [`ServiceOptions::balance`].
     #[must_use]
     pub fn balance(mut self, balance: Balance) -> Self {
@@ -163,6 +171,8 @@ impl<M, F> ServiceBuilder<M, F> {
 impl<M, F: Framer> ServiceBuilder<M, F> {
     fn check(&self) -> Result<(), Error> {
         self.options.check()?;
+        let (workers, session_bytes) = (self.options.workers, self.options.session.limit_bytes);
+        self.options.limits.check(workers, session_bytes, self.framer.max_frame_bytes())?;
         let given = self.framer.header_bytes();
         if given > MAX_HEADER_BYTES {
             return Err(Error::Options(format!("a frame header of {given} bytes; the limit is {MAX_HEADER_BYTES}")));
@@ -309,6 +319,7 @@ impl<M, F: Framer> WorkerPlan<M, F> {
             options: self.options.session.clone(),
             now: provider.now(),
             dirty: Vec::new(),
+            queued_bytes: 0,
             stats: ServiceStats::default(),
             handle: Handle::new(Arc::clone(&self.hub)),
         };

@@ -9,6 +9,7 @@ use fastport_io::{BufferPool, Lease};
 use crate::context::{Context, Desk, Inline};
 use crate::framer::Framer;
 use crate::handler::Handler;
+use crate::limits::Refusal;
 use crate::session::{CloseHow, CloseReason, Flow, Link, Session, SessionId, SessionStats};
 
 /// Takes a worker's events to the handler. The worker is generic over it, so that an inline handler is called directly.
@@ -16,6 +17,7 @@ pub(crate) trait Delivery<F: Framer>: 'static {
     fn accepted(&mut self, link: &mut Link, desk: &mut Desk<F>);
     fn connected(&mut self, link: &mut Link, desk: &mut Desk<F>, token: u64);
     fn connect_failed(&mut self, desk: &mut Desk<F>, token: u64, address: SocketAddr, error: &fastport_io::Error);
+    fn refused(&mut self, desk: &mut Desk<F>, peer: SocketAddr, reason: Refusal);
     /// Bytes of an open session.
     fn received(&mut self, session: &mut Session, desk: &mut Desk<F>, lease: &Lease);
     /// The end of the peer's stream. What came before it is to be answered before the session drains.
@@ -73,6 +75,10 @@ impl<F: Framer, H: Handler<F>> Delivery<F> for InlineDelivery<F, H> {
         self.call_without_session(desk, |handler| handler.connect_failed(token, address, error));
     }
 
+    fn refused(&mut self, desk: &mut Desk<F>, peer: SocketAddr, reason: Refusal) {
+        self.call_without_session(desk, |handler| handler.refused(peer, reason));
+    }
+
     #[inline]
     fn received(&mut self, session: &mut Session, desk: &mut Desk<F>, lease: &Lease) {
         let Session { receiver, link } = session;
@@ -90,7 +96,7 @@ impl<F: Framer, H: Handler<F>> Delivery<F> for InlineDelivery<F, H> {
             Ok(Ok(())) => {}
             Ok(Err(fault)) => {
                 tracing::debug!(session = %link.id, peer = %link.peer, %fault, "not a frame; the session is closed");
-                desk.close(link, CloseReason::Protocol, CloseHow::AtOnce);
+                desk.close(link, CloseReason::of_frame(fault), CloseHow::AtOnce);
             }
             Err(panic) => close_after_panic(link, desk, &*panic),
         }

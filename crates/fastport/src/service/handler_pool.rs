@@ -21,6 +21,7 @@ use crate::context::{Context, Desk, Remote};
 use crate::error::Error;
 use crate::framer::{Frame, Framer};
 use crate::handler::Handler;
+use crate::limits::Refusal;
 use crate::session::{CloseHow, CloseReason, Flow, Link, Session, SessionId, SessionStats};
 
 /// Events that may wait for one thread.
@@ -49,6 +50,9 @@ enum What {
     ConnectFailed {
         token: u64,
         error: fastport_io::Error,
+    },
+    Refused {
+        reason: Refusal,
     },
     /// Whole frames, one after another.
     Frames(Box<[u8]>),
@@ -261,6 +265,13 @@ impl<F: Framer> Delivery<F> for PoolDelivery<F> {
         self.sender.push(Event { session, peer: address, stats, now: desk.now, what });
     }
 
+    fn refused(&mut self, desk: &mut Desk<F>, peer: SocketAddr, reason: Refusal) {
+        // Its port takes the place of the session that never was: the threads take turns.
+        let session = SessionId::from_bits(u64::from(peer.port()));
+        let stats = SessionStats::new(desk.now);
+        self.sender.push(Event { session, peer, stats, now: desk.now, what: What::Refused { reason } });
+    }
+
     fn received(&mut self, session: &mut Session, desk: &mut Desk<F>, lease: &Lease) {
         let Session { receiver, link } = session;
         let frames = &mut self.frames;
@@ -278,7 +289,7 @@ impl<F: Framer> Delivery<F> for PoolDelivery<F> {
         }
         if let Err(fault) = fed {
             tracing::debug!(session = %link.id, peer = %link.peer, %fault, "not a frame; the session is closed");
-            desk.close(link, CloseReason::Protocol, CloseHow::AtOnce);
+            desk.close(link, CloseReason::of_frame(fault), CloseHow::AtOnce);
         }
     }
 
@@ -365,6 +376,7 @@ impl<F: Framer, H: Handler<F>> HandlerThread<F, H> {
             What::ConnectFailed { token, ref error } => {
                 self.call_without_session(|handler| handler.connect_failed(token, event.peer, error));
             }
+            What::Refused { reason } => self.call_without_session(|handler| handler.refused(event.peer, reason)),
             What::Frames(ref frames) if !has_ended => self.handle_frames(event, frames),
             What::Sent { bytes } => self.call(event, |handler, session| handler.sent(session, bytes)),
             What::Writable if !has_ended => self.call(event, H::writable),

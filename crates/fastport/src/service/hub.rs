@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::addresses::Addresses;
 use super::handle::SharedFrame;
 use super::mailbox::{Command, Mailbox};
 use super::slots::SlotTable;
 use super::stats::{PublishedStats, ServiceStats};
 use crate::framer::Framer;
+use crate::limits::Refusal;
 use crate::options::{Balance, ServiceOptions};
 use crate::packet::{PacketId, PayloadTooLarge};
 
@@ -36,6 +38,10 @@ pub(crate) struct Hub {
     /// Sessions on all workers.
     sessions: AtomicUsize,
     max_sessions: usize,
+    /// Sessions of clients by address, where these are limited.
+    addresses: Option<Addresses>,
+    /// How long a graceful close may take.
+    close_limit: Duration,
     /// When the stop was asked for.
     stopped_at: OnceLock<Instant>,
     /// The first failure that ended a worker.
@@ -58,6 +64,8 @@ impl Hub {
             next_worker: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
             max_sessions: options.max_sessions,
+            addresses: options.limits.sessions_per_address.map(Addresses::new),
+            close_limit: options.session.close_limit,
             stopped_at: OnceLock::new(),
             failure: Mutex::new(None),
         }
@@ -78,6 +86,29 @@ impl Hub {
     pub(crate) fn release_session(&self, worker: usize) {
         self.ports[worker].sessions.fetch_sub(1, Ordering::Relaxed);
         self.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The same for a client that has come: its address has a limit of its own.
+    pub(crate) fn claim_client(&self, peer: SocketAddr) -> Result<usize, Refusal> {
+        if self.addresses.as_ref().is_some_and(|addresses| !addresses.claim(peer)) {
+            return Err(Refusal::Address);
+        }
+        self.claim_session().ok_or_else(|| {
+            self.release_address(peer);
+            Refusal::Sessions
+        })
+    }
+
+    /// Undoes [`Hub::claim_client`] when the session is gone.
+    pub(crate) fn release_client(&self, worker: usize, peer: SocketAddr) {
+        self.release_address(peer);
+        self.release_session(worker);
+    }
+
+    fn release_address(&self, peer: SocketAddr) {
+        if let Some(addresses) = &self.addresses {
+            addresses.release(peer);
+        }
     }
 
     fn choose_worker(&self) -> usize {
@@ -119,10 +150,11 @@ impl Hub {
         self.stopped_at.get().copied()
     }
 
-    /// A worker cannot go on. The service would be incomplete, so all workers end. The first failure is kept.
+    /// A worker cannot go on. The service would be incomplete, so all workers drain, for as long as a graceful close may
+    /// take, and end. The first failure is kept.
     pub(crate) fn fail(&self, error: fastport_io::Error) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        self.stop(Duration::ZERO);
+        self.stop(self.close_limit);
     }
 
     pub(crate) fn failure(&self) -> Option<fastport_io::Error> {

@@ -1,6 +1,7 @@
 //! The service: workers that each own a provider and its sessions, and the handles that reach them.
 
 mod acceptor;
+mod addresses;
 mod builder;
 mod connector;
 mod delivery;
@@ -8,11 +9,13 @@ mod handle;
 mod handler_pool;
 mod hub;
 mod mailbox;
+mod recovery;
 mod seats;
 #[cfg(feature = "sim")]
 mod simulate;
 mod slots;
 mod stats;
+mod watching;
 mod worker;
 
 use std::net::SocketAddr;

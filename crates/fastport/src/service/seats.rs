@@ -8,6 +8,7 @@ use fastport_io::{AsyncIoProvider, CloseMode, Completion, CompletionBatch, Error
 
 use super::delivery::Delivery;
 use super::hub::Port;
+use super::watching::Watched;
 use super::worker::{Timer, Worker};
 use crate::context::Desk;
 use crate::framer::Framer;
@@ -28,6 +29,8 @@ pub(super) struct Seat {
     pub(super) connector: Option<Key>,
     /// The stage of a graceful close that the timer runs for.
     timed_stage: Option<DrainStage>,
+    /// Looks after a client where there are limits for what it sends.
+    pub(super) watched: Option<Box<Watched>>,
 }
 
 const _: () = assert!(size_of::<Seat>() <= 288, "10 000 idle sessions have a budget");
@@ -58,6 +61,9 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
                 }
                 // The buffer goes back at once, while it is in the cache.
                 completion.payload = Payload::None;
+                if seat.watched.is_some() {
+                    self.look_at_client(Key::from_bits(completion.context));
+                }
             }
             (Ok(_), _) => {
                 if seat.session.receiver.has_partial_frame() {
@@ -82,6 +88,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         }
         let Some(bytes) = link.sent() else { return };
         self.desk.stats.bytes_sent += bytes as u64;
+        self.desk.count_queued(link);
         self.delivery.sent(link, &mut self.desk, bytes);
         if link.take_writable(&self.desk.options) {
             self.delivery.writable(link, &mut self.desk);
@@ -105,12 +112,15 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
 
     /// The socket's last operation has completed.
     pub(super) fn session_closed(&mut self, key: Key) {
-        let Some(seat) = self.sessions.remove(key) else { return };
-        if let Some(timer) = seat.timer {
+        let Some(mut seat) = self.sessions.remove(key) else { return };
+        let watch_timer = seat.watched.and_then(|watched| watched.timer());
+        for timer in seat.timer.into_iter().chain(watch_timer) {
             self.timers.cancel(timer);
         }
         self.hub.ports[self.index].slots.set_closed(key);
-        let link = &seat.session.link;
+        let link = &mut seat.session.link;
+        link.queue.clear();
+        self.desk.count_queued(link);
         let reason = link.reason().unwrap_or(CloseReason::Requested);
         if link.was_open() {
             let port = &self.hub.ports[self.index];
@@ -120,7 +130,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         }
         match seat.connector {
             Some(connector) => self.connection_ended(connector, link.was_open(), reason),
-            None => self.hub.release_session(self.index),
+            None => self.hub.release_client(self.index, link.peer),
         }
     }
 
@@ -133,6 +143,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
             timer: None,
             connector: None,
             timed_stage: None,
+            watched: None,
         });
         if seated.is_err() {
             drop(self.provider.detach(socket));
@@ -160,9 +171,14 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
     /// Carries out what the sessions want, which events of this turn have changed.
     pub(super) fn look_after_dirty(&mut self, port: &Port) {
         let mut next = 0;
-        while let Some(&key) = self.desk.dirty.get(next) {
-            next += 1;
-            self.look_after(key, port);
+        loop {
+            while let Some(&key) = self.desk.dirty.get(next) {
+                next += 1;
+                self.look_after(key, port);
+            }
+            if self.desk.queued_bytes <= self.most_queued_bytes || !self.shed_queues() {
+                break;
+            }
         }
         self.desk.dirty.clear();
     }
@@ -177,6 +193,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         {
             link.failed(&rejected.error);
         }
+        self.desk.count_queued(link);
         if !link.is_open() {
             return self.look_after_ending(key, port);
         }

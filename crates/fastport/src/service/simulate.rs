@@ -12,7 +12,7 @@ use super::delivery::Delivery;
 use super::handle::Handle;
 use super::hub::{Hub, Port};
 use super::stats::ServiceStats;
-use super::worker::{Inbox, Worker};
+use super::worker::{Inbox, Next, Worker};
 use crate::framer::Framer;
 
 /// A service whose workers work when they are given a turn, to test handlers on a simulated network (feature `sim`).
@@ -81,8 +81,10 @@ impl SimService {
         let Some(place) = self.workers.get_mut(index) else { return };
         let port = &self.hub.ports[index];
         let Some(worker) = place else { return };
-        if worker.turn(port) {
-            return port.mailbox.rest();
+        match worker.turn(port) {
+            Next::Turn => return port.mailbox.rest(),
+            Next::TurnAfter(pause) => return self.network.pause(provider, pause),
+            Next::End => {}
         }
         self.aborted += place.take().map_or(0, |worker| worker.end(port));
     }
@@ -141,7 +143,7 @@ impl std::fmt::Debug for SimService {
 
 /// A worker of any handler.
 trait Turns {
-    fn turn(&mut self, port: &Port) -> bool;
+    fn turn(&mut self, port: &Port) -> Next;
     fn end(self: Box<Self>, port: &Port) -> u64;
 }
 
@@ -151,7 +153,7 @@ struct Stepped<F, D> {
 }
 
 impl<F: Framer, D: Delivery<F>> Turns for Stepped<F, D> {
-    fn turn(&mut self, port: &Port) -> bool {
+    fn turn(&mut self, port: &Port) -> Next {
         self.worker.turn(&mut self.inbox, port)
     }
 

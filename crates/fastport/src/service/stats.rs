@@ -70,8 +70,14 @@ counters! {
     connected,
     /// Attempts to connect that failed.
     connect_failures,
-    /// Clients that were accepted and closed at once, at the limit of sessions or of descriptors.
+    /// Clients that were accepted and closed at once, because of any limit.
     refused,
+    /// Of these, at the maximum of sessions.
+    refused_at_maximum,
+    /// Of these, at the maximum of sessions of their address.
+    refused_by_address,
+    /// Of these, beyond the rate of accepts.
+    refused_by_rate,
     /// How often a listener paused because the system had no descriptors or memory left.
     accept_pauses,
     /// Packets that were handed to the handler.
@@ -82,6 +88,8 @@ counters! {
     bytes_received,
     /// Bytes that the system has taken.
     bytes_sent,
+    /// Bytes that wait in send queues now.
+    queued_bytes,
     /// Panics of the handler.
     handler_panics,
     /// Batches of completions.
@@ -90,6 +98,10 @@ counters! {
     completions,
     /// Completions that were errors.
     errors,
+    /// How often waiting for completions failed and was tried again.
+    provider_retries,
+    /// Log periods of a worker in which more than 5 % of its completions were errors.
+    error_rate_warnings,
     /// How often a receive waited because all receive buffers were held.
     buffer_waits,
     /// Slots of the receive pool that are held now.

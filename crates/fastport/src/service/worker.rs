@@ -22,10 +22,12 @@ use super::delivery::Delivery;
 use super::handle::SharedFrame;
 use super::hub::{Hub, Port};
 use super::mailbox::Command;
+use super::recovery::{Recovery, Remedy};
 use super::seats::Seat;
 use super::stats::{ERROR_RATE_WARNING, ServiceStats};
 use crate::context::Desk;
 use crate::framer::Framer;
+use crate::limits::Limits;
 use crate::options::ServiceOptions;
 use crate::session::{CloseHow, CloseReason};
 use crate::timer::TimerWheel;
@@ -38,6 +40,8 @@ pub(super) const LISTENER: u64 = 1 << 63;
 pub(super) enum Timer {
     /// Idle check, time limit of a connect, or of a graceful close.
     Session(Key),
+    /// Time limits for what a client sends.
+    Watch(Key),
     /// A paused listener tries again.
     Listener(u32),
     /// The next attempt to connect.
@@ -65,6 +69,9 @@ pub(super) struct Worker<P, F, D> {
     pub(super) connectors: Slab<Connector>,
     pub(super) hub: Arc<Hub>,
     pub(super) socket_options: SocketOptions,
+    pub(super) limits: Limits,
+    /// This worker's share of the memory for send queues.
+    pub(super) most_queued_bytes: usize,
     pub(super) is_stopping: bool,
     batch_limit: usize,
     aborted: u64,
@@ -72,6 +79,17 @@ pub(super) struct Worker<P, F, D> {
     next_tick: Instant,
     log_period: Option<Duration>,
     logged: ServiceStats,
+    recovery: Recovery,
+}
+
+/// What is to follow a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Turn,
+    /// The provider needs time to recover.
+    TurnAfter(Duration),
+    /// The worker's work is done.
+    End,
 }
 
 impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
@@ -97,6 +115,8 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
             connectors: Slab::with_limit(options.max_sessions as u32),
             hub,
             socket_options: options.socket.clone(),
+            limits: options.limits.clone(),
+            most_queued_bytes: options.limits.queued_bytes.map_or(usize::MAX, |bytes| bytes / options.workers),
             is_stopping: false,
             batch_limit,
             aborted: 0,
@@ -104,6 +124,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
             next_tick: now,
             log_period: options.log_period,
             logged: ServiceStats::default(),
+            recovery: Recovery::default(),
         };
         if let Some(period) = worker.tick {
             worker.next_tick = now + period;
@@ -125,23 +146,30 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         let hub = Arc::clone(&self.hub);
         let port = &hub.ports[self.index];
         let mut inbox = self.inbox();
-        while self.turn(&mut inbox, port) {}
-        self.end(port)
+        loop {
+            match self.turn(&mut inbox, port) {
+                Next::Turn => {}
+                Next::TurnAfter(pause) => std::thread::sleep(pause),
+                Next::End => return self.end(port),
+            }
+        }
     }
 
-    /// One turn: waits, then handles all that has happened. False when the worker's work is done.
+    /// One turn: waits, then handles all that has happened.
     #[inline]
-    pub(super) fn turn(&mut self, inbox: &mut Inbox, port: &Port) -> bool {
+    pub(super) fn turn(&mut self, inbox: &mut Inbox, port: &Port) -> Next {
         if self.is_finished() {
-            return false;
+            return Next::End;
         }
         let wait = if port.mailbox.fall_asleep() { self.wait_limit() } else { Some(Duration::ZERO) };
         let processed = self.provider.process_completions(&mut inbox.batch, wait);
         port.mailbox.wake_up();
         if let Err(error) = processed {
-            self.provider_failed(error);
-            return false;
+            let next = self.provider_failed(error);
+            self.publish(port);
+            return next;
         }
+        self.recovery.succeeded();
         self.desk.now = self.provider.now();
         self.desk.stats.batches += u64::from(!inbox.batch.is_empty());
         self.fetch_ahead(&inbox.batch);
@@ -159,7 +187,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         }
         self.look_after_dirty(port);
         self.publish(port);
-        true
+        Next::Turn
     }
 
     fn is_finished(&self) -> bool {
@@ -246,6 +274,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
     fn timer_due(&mut self, timer: Timer) {
         match timer {
             Timer::Session(key) => self.session_timer_due(key),
+            Timer::Watch(key) => self.watch_due(key),
             Timer::Listener(index) => self.resume_listener(index),
             Timer::Connector(key) => self.connect_again(key),
             Timer::Tick => self.tick(),
@@ -272,6 +301,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
     #[inline]
     fn publish(&mut self, port: &Port) {
         self.desk.stats.sessions = self.sessions.len() as u64;
+        self.desk.stats.queued_bytes = self.desk.queued_bytes as u64;
         self.desk.stats.note_pools(&self.desk.receive_pool.stats(), &self.desk.pool.stats());
         port.stats.publish(&self.desk.stats);
     }
@@ -298,16 +328,40 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         );
         let error_rate = stats.error_rate_since(&self.logged);
         if error_rate > ERROR_RATE_WARNING {
+            self.desk.stats.error_rate_warnings += 1;
             tracing::warn!(worker = self.index, error_rate, "many operations fail");
         }
-        self.logged = stats.clone();
+        self.logged = self.desk.stats.clone();
     }
 
     // The end
 
-    /// Without its provider a worker can do nothing, and the service is incomplete: it stops.
-    fn provider_failed(&mut self, error: Error) {
-        tracing::error!(worker = self.index, %error, "the provider failed; the service stops");
+    /// The provider could not wait. It is given time; if that does not help, the service ends, because without this worker
+    /// it is incomplete.
+    #[cold]
+    fn provider_failed(&mut self, error: Error) -> Next {
+        match self.recovery.failed(&error) {
+            Remedy::RetryAfter(pause) => {
+                tracing::warn!(worker = self.index, %error, ?pause, "the provider failed; it is tried again");
+                self.desk.stats.provider_retries += 1;
+                Next::TurnAfter(pause)
+            }
+            Remedy::Drain => {
+                tracing::error!(worker = self.index, %error, "the provider failed; the service drains and ends");
+                // The order to drain comes to this worker too.
+                self.hub.fail(error);
+                Next::Turn
+            }
+            Remedy::GiveUp => {
+                tracing::error!(worker = self.index, %error, "the provider failed again; its sessions are cut off");
+                self.give_up(error);
+                Next::End
+            }
+        }
+    }
+
+    /// Ends all sessions without the provider.
+    fn give_up(&mut self, error: Error) {
         let reason = CloseReason::of(&error);
         self.hub.fail(error);
         self.is_stopping = true;
@@ -323,8 +377,10 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
     pub(super) fn end(mut self, port: &Port) -> u64 {
         let left = port.mailbox.close();
         for command in left {
-            if matches!(command, Command::Adopt { .. } | Command::Connect(_)) {
-                self.hub.release_session(self.index);
+            match command {
+                Command::Adopt { peer, .. } => self.hub.release_client(self.index, peer),
+                Command::Connect(_) => self.hub.release_session(self.index),
+                _ => {}
             }
         }
         let provider = self.provider.stats();

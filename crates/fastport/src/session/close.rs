@@ -4,6 +4,8 @@ use std::fmt;
 
 use fastport_io::{Error, ErrorCode};
 
+use crate::framer::InvalidFrame;
+
 /// Why a session ended. The first reason wins: a session that is closed for being idle and then reset was idle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -20,6 +22,18 @@ pub enum CloseReason {
     Idle,
     /// The peer sent something that is no frame.
     Protocol,
+    /// The peer announced a packet above the framer's maximum.
+    PacketTooLarge,
+    /// The peer sent more packets than its rate allows; see [`Limits`](crate::Limits), as for the next ones.
+    PacketRate,
+    /// The peer sent more bytes than its rate allows.
+    ByteRate,
+    /// The peer did not send its first packet in time.
+    NoFirstPacket,
+    /// The peer began a packet and did not finish it in time.
+    SlowPacket,
+    /// All send queues together had reached their limit, and this session's was among the longest.
+    QueueMemory,
     /// The peer did not read what was sent to it, and the send queue reached its limit.
     Backpressure,
     /// The handler panicked.
@@ -32,7 +46,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Number of kinds, for tables of counters.
-    pub(crate) const KINDS: usize = 10;
+    pub(crate) const KINDS: usize = 16;
 
     /// A number for each kind, below [`CloseReason::KINDS`].
     pub(crate) const fn index(self) -> usize {
@@ -46,7 +60,13 @@ impl CloseReason {
             Self::Backpressure => 6,
             Self::HandlerPanic => 7,
             Self::Shutdown => 8,
-            Self::Error(_) => 9,
+            Self::PacketTooLarge => 9,
+            Self::PacketRate => 10,
+            Self::ByteRate => 11,
+            Self::NoFirstPacket => 12,
+            Self::SlowPacket => 13,
+            Self::QueueMemory => 14,
+            Self::Error(_) => 15,
         }
     }
 
@@ -62,7 +82,21 @@ impl CloseReason {
             Self::Backpressure => "backpressure",
             Self::HandlerPanic => "handler_panic",
             Self::Shutdown => "shutdown",
+            Self::PacketTooLarge => "packet_too_large",
+            Self::PacketRate => "packet_rate",
+            Self::ByteRate => "byte_rate",
+            Self::NoFirstPacket => "no_first_packet",
+            Self::SlowPacket => "slow_packet",
+            Self::QueueMemory => "queue_memory",
             Self::Error(_) => "error",
+        }
+    }
+
+    /// The reason that bytes which are no frame give.
+    pub(crate) const fn of_frame(fault: InvalidFrame) -> Self {
+        match fault {
+            InvalidFrame::TooLong { .. } => Self::PacketTooLarge,
+            InvalidFrame::TooShort { .. } | InvalidFrame::Malformed(_) => Self::Protocol,
         }
     }
 

@@ -68,6 +68,8 @@ pub(crate) struct Link {
     was_open: bool,
     pub(crate) stats: SessionStats,
     pub(crate) queue: SendQueue,
+    /// The length of the queue that the worker knows of.
+    queued_counted: usize,
     reason: Option<CloseReason>,
     pub(crate) peer: SocketAddr,
 }
@@ -84,6 +86,7 @@ impl Link {
             id,
             peer,
             queue: SendQueue::default(),
+            queued_counted: 0,
             stats: SessionStats::new(now),
             phase: Phase::Connecting,
             reason: None,
@@ -138,6 +141,13 @@ impl Link {
         let changed = self.congested != self.congestion_told;
         self.congestion_told = self.congested;
         changed.then_some(self.congested)
+    }
+
+    /// The length of the queue at the last call, and now.
+    #[inline]
+    pub(crate) fn count_queued(&mut self) -> (usize, usize) {
+        let now = self.queue.queued();
+        (std::mem::replace(&mut self.queued_counted, now), now)
     }
 
     /// Why the session ends; `None` while it does not.

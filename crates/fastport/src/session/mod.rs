@@ -9,6 +9,7 @@ mod link;
 mod receive;
 mod send_queue;
 mod stats;
+mod watch;
 
 pub use close::CloseReason;
 pub use id::SessionId;
@@ -18,6 +19,7 @@ pub(crate) use close::CloseHow;
 pub(crate) use id::{MAX_SESSIONS, MAX_WORKERS};
 pub(crate) use link::{Action, DrainStage, Link, idle_slack};
 pub(crate) use receive::{Flow, Receiver};
+pub(crate) use watch::Watch;
 
 /// Both halves of a session. They are apart so that a handler can send while it looks at a frame.
 ///

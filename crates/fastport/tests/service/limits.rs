@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use fastport::{Error, Service};
+use fastport::{Error, Refusal, Service};
 use fastport_io::{Backend, Choice};
 
 use crate::common::{Client, PATIENCE, localhost};
@@ -21,7 +21,8 @@ fn clients_beyond_the_maximum_are_closed_and_places_come_free(backend: Choice) {
     first.ask(1, b"x");
     second.ask(1, b"x");
     service.client().await_end();
-    service.await_stats("one refusal", |stats| stats.refused == 1);
+    assert_eq!(service.refused(), Refusal::Sessions);
+    service.await_stats("one refusal", |stats| stats.refused == 1 && stats.refused_at_maximum == 1);
     drop(first);
     service.closed();
     // The place is free once the worker has let go of it, which is just after it told the handler.

@@ -9,6 +9,7 @@ mod closing;
 mod connecting;
 mod echo;
 mod handles;
+mod hostile;
 mod limits;
 mod panics;
 mod pooled;

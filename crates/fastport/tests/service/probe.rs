@@ -6,7 +6,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use fastport::{
-    CloseReason, Context, Handle, Handler, PacketView, Service, ServiceBuilder, SessionId, SessionStats, StopReport,
+    CloseReason, Context, Handle, Handler, PacketView, Refusal, Service, ServiceBuilder, SessionId, SessionStats,
+    StopReport,
 };
 use fastport_io::{Backend, Choice, ErrorCode};
 
@@ -62,6 +63,7 @@ pub(crate) enum Event {
     Accepted(SessionId),
     Connected(SessionId, u64),
     ConnectFailed(u64, SocketAddr, ErrorCode),
+    Refused(Refusal),
     Sent,
     Writable,
     Closed(SessionId, CloseReason, SessionStats),
@@ -98,6 +100,10 @@ impl Handler for Probe {
 
     fn connect_failed(&mut self, token: u64, address: SocketAddr, error: &fastport_io::Error) {
         self.tell(Event::ConnectFailed(token, address, error.code()));
+    }
+
+    fn refused(&mut self, _: SocketAddr, reason: Refusal) {
+        self.tell(Event::Refused(reason));
     }
 
     fn packet(&mut self, session: &mut Context<'_>, packet: PacketView<'_>) {
@@ -217,6 +223,13 @@ impl Fixture {
     pub(crate) fn closed(&self) -> (SessionId, CloseReason, SessionStats) {
         self.wait_for("closed session", |event| match event {
             Event::Closed(session, reason, stats) => Some((*session, *reason, *stats)),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn refused(&self) -> Refusal {
+        self.wait_for("refused client", |event| match event {
+            Event::Refused(reason) => Some(*reason),
             _ => None,
         })
     }

@@ -171,11 +171,11 @@ impl SimNetwork {
         Some(chosen)
     }
 
-    /// Keeps a provider from having a turn for that long, unless something changes for it.
-    pub fn rest(&self, provider: usize, time: Duration) {
+    /// Gives a provider no turn for that long, as if its thread slept.
+    pub fn pause(&self, provider: usize, time: Duration) {
         let mut state = self.lock();
         let until_ns = state.clock_ns.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(FOR_EVER));
-        state.participants[provider].resting_until = Some(until_ns);
+        state.participants[provider].paused_until = until_ns;
     }
 
     /// Moves the clock to the next time at which something happens. False if nothing ever will.

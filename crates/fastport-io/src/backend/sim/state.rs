@@ -40,6 +40,8 @@ pub(super) struct Participant {
     pub(super) is_woken: bool,
     /// It gave its turn away, until something changes for it or this time has come.
     pub(super) resting_until: Option<u64>,
+    /// It gets no turn before this time, whatever happens.
+    pub(super) paused_until: u64,
     pub(super) is_gone: bool,
 }
 
@@ -228,7 +230,7 @@ impl State {
     /// Whether a turn of that provider would bring something.
     pub(super) fn is_runnable(&self, provider: usize) -> bool {
         let participant = &self.participants[provider];
-        if participant.is_gone {
+        if participant.is_gone || participant.paused_until > self.clock_ns {
             return false;
         }
         participant.resting_until.is_none_or(|until| until <= self.clock_ns) || self.has_changes(provider)
@@ -237,8 +239,12 @@ impl State {
     /// The next time at which anything happens, if it ever does.
     pub(super) fn next_time_ns(&self) -> Option<u64> {
         let participants = self.participants.iter().filter(|participant| !participant.is_gone);
-        let rested =
-            participants.filter_map(|participant| participant.resting_until).filter(|&until| until != FOR_EVER);
-        rested.chain(self.next_event_ns()).min()
+        let awaited = participants.filter_map(|participant| {
+            if participant.paused_until > self.clock_ns {
+                return Some(participant.paused_until);
+            }
+            participant.resting_until.filter(|&until| until != FOR_EVER)
+        });
+        awaited.chain(self.next_event_ns()).min()
     }
 }
