@@ -33,21 +33,23 @@ fn default_name(variable_is_set: bool) -> &'static str {
     if cfg!(windows) && !variable_is_set { Backend::Iocp.name() } else { "auto" }
 }
 
+/// Where `--help` shows these options. Each names it: set for the whole structure, it would go on behind it.
+const HEADING: &str = "Registered I/O (Windows)";
+
 /// What concerns Registered I/O only.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Registered I/O (Windows)")]
 pub(crate) struct RioArgs {
     /// Use Registered I/O, as --backend rio does.
-    #[arg(long, conflicts_with = "backend")]
+    #[arg(long, conflicts_with = "backend", help_heading = HEADING)]
     rio: bool,
 
-    /// The most memory for receive buffers of one thread, if its backend is Registered I/O, which locks it all.
+    /// The most memory for receive buffers of one thread (64K, 32M, …); Registered I/O locks all of it.
     /// [default: as on other backends]
-    #[arg(long, value_name = "BYTES", value_parser = size_bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = size_bytes, help_heading = HEADING)]
     rio_pool_size: Option<usize>,
 
-    /// Size of one receive buffer, if the backend is Registered I/O. [default: as on other backends]
-    #[arg(long, value_name = "BYTES", value_parser = size_bytes)]
+    /// Size of one receive buffer. [default: as on other backends]
+    #[arg(long, value_name = "BYTES", value_parser = size_bytes, help_heading = HEADING)]
     rio_slot_size: Option<usize>,
 }
 
