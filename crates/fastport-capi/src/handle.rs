@@ -24,7 +24,6 @@ pub(crate) struct HandleTable<T> {
 /// The place in the table lies below the kind.
 const MAX_INDEX: u32 = (1 << 24) - 1;
 
-#[allow(dead_code, reason = "the calls that look objects up come next")]
 impl<T> HandleTable<T> {
     pub(crate) const fn new(kind: HandleKind) -> Self {
         Self { kind, entries: RwLock::new(Slab::with_limit(MAX_INDEX)) }

@@ -15,6 +15,7 @@
 //! |---|---|
 //! | `error.rs` | error numbers, the last error of a thread, the guard around every entry |
 //! | `handle.rs` | the tables from handles to objects |
+//! | `pointer.rs` | texts and places for results that C passes |
 //! | `provider/` | `fp_provider_*`: sockets, operations and completions |
 
 // Names are those of C, so that what stands here and what stands in the header is found by one search.
@@ -25,3 +26,4 @@ pub mod error;
 pub mod provider;
 
 mod handle;
+mod pointer;
