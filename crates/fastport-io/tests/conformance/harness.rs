@@ -11,7 +11,7 @@ use std::time::Duration;
 use fastport_io::{Backend, ProviderConfig, is_supported};
 
 /// The longest that a test may take. Hundreds of times what the slowest one needs on one core.
-const TEST_LIMIT: Duration = Duration::from_secs(120);
+const TEST_LIMIT: Duration = Duration::from_secs(if cfg!(windows) { 360 } else { 120 });
 
 /// If set, a backend that cannot run here fails its tests; otherwise they are passed over with a message.
 const REQUIRE_VARIABLE: &str = "FASTPORT_REQUIRE_BACKENDS";

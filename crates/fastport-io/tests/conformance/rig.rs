@@ -15,7 +15,9 @@ use fastport_io::{
 };
 
 /// The longest that a test waits for one thing. Far above what a loaded machine needs, far below the watchdog's limit.
-pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(10);
+///
+/// Windows is mostly Wine, whose server is one thread for all tests that run side by side, as is the emulator.
+pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(if cfg!(windows) { 40 } else { 10 });
 
 /// How long one call of the provider waits, so that conditions that do not show in completions are looked at again.
 const SLICE: Duration = Duration::from_millis(5);
