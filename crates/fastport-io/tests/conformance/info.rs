@@ -1,6 +1,6 @@
 //! What a provider says of itself.
 
-use fastport_io::{AsyncIoProvider, Feature, ProviderConfig};
+use fastport_io::{AsyncIoProvider, Backend, Feature, ProviderConfig};
 
 use crate::rig::Rig;
 
@@ -50,6 +50,15 @@ pub(crate) fn a_feature_that_was_switched_off_is_not_claimed<P: AsyncIoProvider>
     for (feature, allowed) in allowed {
         assert!(allowed || !info.features.has(feature), "{feature:?} was switched off; {:?}", info.features);
     }
+}
+
+/// A rung that is there for the asking is stood on, or its tests would test another one.
+pub(crate) fn a_feature_that_was_asked_for_is_there_or_missed_in_a_note<P: AsyncIoProvider>(config: &ProviderConfig) {
+    let provider = P::open(config).unwrap();
+    let info = provider.info();
+    let is_missed = info.notes.iter().any(|note| note.contains("sparse registered files (5.19)"));
+    let is_wanted = info.backend == Backend::IoUring && config.io_uring.fixed_files;
+    assert!(!is_wanted || is_missed || info.features.has(Feature::FixedFileSet), "{info:?}");
 }
 
 /// What a refused feature would do is done another way, so a note is all that may differ.

@@ -238,6 +238,7 @@ macro_rules! suite {
             info {
                 features_are_found_by_name_in_any_case
                 a_feature_that_was_switched_off_is_not_claimed
+                a_feature_that_was_asked_for_is_there_or_missed_in_a_note
                 a_note_is_a_sentence
             }
         }

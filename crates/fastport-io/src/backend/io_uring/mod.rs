@@ -40,8 +40,8 @@ use crate::operation::{OpId, OpKind, SocketId};
 use crate::proactor::{Core, Driver, MAX_REGIONS, Transfer, Work};
 use crate::waker::{WakeSignal, Waker};
 
-/// Room in the table of registered descriptors, where it is used.
-const FIXED_FILES: u32 = 32_768;
+/// The most room in the table of registered descriptors, where it is used.
+const MAX_FIXED_FILES: u32 = 32_768;
 
 /// The driver's note on an operation that waits for readiness before it is tried (again).
 const NOTE_READINESS: i32 = i32::MIN;
@@ -108,11 +108,12 @@ impl Driver for IoUringDriver {
         }
         let mut free_files = Vec::new();
         if rungs.fixed_files {
-            match ring.submitter().register_files_sparse(FIXED_FILES) {
-                Ok(()) => free_files.extend((0..FIXED_FILES).rev()),
+            let places = fixed_files();
+            match ring.submitter().register_files_sparse(places) {
+                Ok(()) => free_files.extend((0..places).rev()),
                 Err(error) => {
                     rungs.fixed_files = false;
-                    notes.push(format!("no registered descriptors ({FIXED_FILES} places): {error}"));
+                    notes.push(format!("no registered descriptors ({places} places): {error}"));
                 }
             }
         }
@@ -453,6 +454,12 @@ impl IoUringDriver {
 
 /// A number that is never an open descriptor; the kernel answers `EBADF`.
 const INVALID_DESCRIPTOR: RawFd = -1;
+
+/// Places in a table of descriptors. The kernel grants no more than the process may open.
+fn fixed_files() -> u32 {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(MAX_FIXED_FILES, |limit| limit.min(u64::from(MAX_FIXED_FILES)) as u32)
+}
 
 struct EventSignal(Arc<OwnedFd>);
 
