@@ -4,9 +4,10 @@ mod bench;
 mod client;
 mod doctor;
 mod emulator;
+// Servers are ended by signals here, and in `server`.
+#[cfg(unix)]
 mod logging;
 mod process;
-// These end their servers by signals.
 #[cfg(unix)]
 mod server;
 mod system;

@@ -12,6 +12,14 @@ fn the_default_is_completion_ports() {
     assert!(ended.output.contains("hello") && ended.errors.is_empty(), "{ended:?}");
 }
 
+#[test]
+fn a_frame_smaller_than_its_header_ends_the_session() {
+    let server = Server::start(&[]);
+    let mut client = RawClient::connect(server.address);
+    client.send_bytes(&[0, 3, 0, 1]);
+    client.expect_end();
+}
+
 /// What Wine is: Windows without Registered I/O.
 #[cfg(not(feature = "rio-emulator"))]
 mod without_registered_io {
@@ -45,8 +53,7 @@ mod without_registered_io {
         }
         let server = Server::start(&["--backend", "auto"]);
         assert!(server.first_line.ends_with("(iocp, 1 worker)"), "{}", server.first_line);
-        let ended = server.running.kill();
-        assert!(ended.errors.contains("rio is not used: Registered I/O needs Windows 8"), "{ended:?}");
+        server.running.expect_error_line("rio is not used: Registered I/O needs Windows 8");
     }
 
     #[test]
@@ -79,6 +86,7 @@ mod with_registered_io {
         run(&[&load[..], &["--addr", &address, "--secs", "2.5"]].concat()).expect_code(0);
         run(&[&load[..], &sizes, &["--iterations", "20"]].concat()).expect_code(0);
 
+        server.running.expect_error_line("use since the last report");
         let log = server.running.kill().errors;
         let start: Vec<&str> = log.lines().filter(|line| line.contains("table of functions loaded")).collect();
         let [start] = start.as_slice() else { panic!("one line for one worker: {log}") };
