@@ -50,6 +50,16 @@ mod options;
 mod service;
 mod session;
 
+/// What the fuzz targets reach of the inside.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    /// Plays a script against a session; panics if it breaks a promise.
+    pub fn session(script: &[u8]) {
+        crate::session::model::check(script);
+    }
+}
+
 pub use context::Context;
 pub use error::{Error, SendError};
 pub use fastport_io::buffer::Reservation;

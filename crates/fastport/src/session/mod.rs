@@ -6,6 +6,8 @@
 mod close;
 mod id;
 mod link;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod model;
 mod receive;
 mod send_queue;
 mod stats;
