@@ -89,7 +89,10 @@ impl Crowd {
     /// Lets the clients do what they have to do now. Returns the cues whose time is over.
     pub(crate) fn turn(&mut self) -> Vec<u32> {
         if let Err(error) = self.provider.process_completions(&mut self.batch, None) {
-            self.ledger.open().violation(format!("the clients' provider failed: {error}"));
+            // A wait that fails as planned is tried again.
+            if self.network.plan().chance(Fault::FailedWait) == 0.0 {
+                self.ledger.open().violation(format!("the clients' provider failed: {error}"));
+            }
             return Vec::new();
         }
         let now = self.network.elapsed();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastport::{CloseReason, Handle, Overflow, SendError, Service, SessionId, SimService};
-use fastport_io::sim::{Random, SimNetwork, SimStats};
+use fastport_io::sim::{Fault, Random, SimNetwork, SimStats};
 
 use crate::client::{End, Outcome};
 use crate::crowd::Crowd;
@@ -187,7 +187,10 @@ impl<'a> Stage<'a> {
         let pools = self.service.pools().to_vec();
         let stats = self.service.stats();
         let report = self.service.finish();
-        if let Some(failure) = report.failure {
+        // Four failed waits in a row end a service, in good order.
+        let may_fail = self.scenario.plan.chance(Fault::FailedWait) > 0.0;
+        let has_failed = report.failure.is_some();
+        if let Some(failure) = report.failure.filter(|_| !may_fail) {
             faults.push(format!("the service failed: {failure}"));
         }
         for pool in pools {
@@ -199,7 +202,8 @@ impl<'a> Stage<'a> {
             faults.push(format!("{} sessions are left, {}", self.handle.sessions(), report.stats.sessions));
         }
         for outcome in &self.crowd.outcomes {
-            let excuses = Excuses { scenario: self.scenario, stopped_at: self.stopped_at, refused: stats.refused };
+            let (scenario, stopped_at) = (self.scenario, self.stopped_at);
+            let excuses = Excuses { scenario, stopped_at, has_failed, refused: stats.refused };
             excuses.judge(&self.ledger.open(), outcome, &mut faults);
         }
         let expected: usize = self.scenario.clients.iter().map(|client| client.rounds as usize).sum();
@@ -223,7 +227,7 @@ impl<'a> Stage<'a> {
             faults.push(format!("{} sockets and {} connections are left", network.sockets, network.open_connections));
         }
         let planned = |error: &String| error.contains(PLANNED_PANIC) || error.contains("the handler panicked");
-        faults.extend(logs::take_errors().into_iter().filter(|error| !planned(error)));
+        faults.extend(logs::take_errors().into_iter().filter(|error| !planned(error) && !has_failed));
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -243,6 +247,8 @@ struct Excuses<'a> {
     scenario: &'a Scenario,
     /// When the service was asked to stop.
     stopped_at: Option<Duration>,
+    /// The service ended because its provider failed, as planned.
+    has_failed: bool,
     /// Clients that the service turned away.
     refused: u64,
 }
@@ -260,7 +266,9 @@ impl Excuses<'_> {
             faults.push(format!("{outcome:?} has more replies than were sent: {session:?}"));
         }
         // These drop what is queued, and end the stream wherever it is. What goes through the mailbox may come too late.
-        let is_cut_short = matches!(session.closed, Some(CloseReason::Idle | CloseReason::Protocol));
+        let is_cut_short = session.closed.is_some_and(|reason| {
+            matches!(reason, CloseReason::Idle | CloseReason::Protocol) || self.was_beyond_limit(reason)
+        });
         let may_be_late = client.reply_by == ReplyBy::Handle;
         let misses = outcome.answered < session.replies && !may_be_late || outcome.left > 0;
         if outcome.end == End::StreamEnded && !is_cut_short && misses {
@@ -269,7 +277,7 @@ impl Excuses<'_> {
     }
 
     fn explain(&self, outcome: &Outcome, session: Option<&Record>) -> bool {
-        if !self.scenario.network_is_safe() {
+        if self.has_failed || !self.scenario.network_is_safe() {
             return true;
         }
         let Some(session) = session else {
@@ -289,6 +297,20 @@ impl Excuses<'_> {
                 let was_refused = self.scenario.options.session.overflow == Overflow::Refuse;
                 client.ending == Ending::HalfClose && (was_refused || matches!(outcome.end, End::Broken(_)))
             }
+            Some(reason) => self.was_beyond_limit(reason),
+            None => false,
+        }
+    }
+
+    /// The session was closed by a limit that is set.
+    fn was_beyond_limit(&self, reason: CloseReason) -> bool {
+        let limits = &self.scenario.options.limits;
+        match reason {
+            CloseReason::PacketRate => limits.packets_per_second.is_some(),
+            CloseReason::ByteRate => limits.bytes_per_second.is_some(),
+            CloseReason::NoFirstPacket => limits.first_packet.is_some(),
+            CloseReason::SlowPacket => limits.unfinished_packet.is_some(),
+            CloseReason::QueueMemory => limits.queued_bytes.is_some(),
             _ => false,
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use fastport::{Balance, Overflow, ServiceOptions, SessionOptions};
+use fastport::{Balance, Limits, Overflow, ServiceOptions, SessionOptions};
 use fastport_io::sim::{Fault, FaultPlan, Random};
 use fastport_io::{PoolConfig, ProviderConfig};
 
@@ -103,8 +103,7 @@ impl Scenario {
         // Seeds that are neighbours must have nothing in common.
         let mut random = Random::new(seed ^ 0x5EED_F457_9047_0000);
         let random = &mut random;
-        // Whether a worker goes on after a failed wait is up to the service, which takes it for the end.
-        let mut plan = FaultPlan::drawn(random).with(Fault::FailedWait, 0.0);
+        let mut plan = FaultPlan::drawn(random);
         // In a rush nothing keeps packets waiting but the service, and most clients flood it.
         let is_rush = random.chance(0.1);
         if is_rush {
@@ -134,11 +133,15 @@ impl Scenario {
             client.start /= 1000;
         }
         let calm = random.chance(0.3);
+        let mut options = draw_options(random, most_payload);
+        if !is_rush && random.chance(0.25) {
+            options.limits = draw_limits(random, &options);
+        }
         Self {
             seed,
             network_seed: random.next(),
             plan,
-            options: draw_options(random, most_payload),
+            options,
             clients,
             crowd: ProviderConfig { receive_pool: draw_pool(random, 64), ..ProviderConfig::default() },
             stop_at: random.chance(0.4).then(|| Duration::from_micros(random.below(2_000_000))),
@@ -160,6 +163,7 @@ impl Scenario {
             Fault::ShortSend,
             Fault::SplitSegment,
             Fault::EmptyWait,
+            Fault::FailedWait,
         ];
         if !is_prompt || delays.into_iter().any(|fault| self.plan.chance(fault) > 0.0) {
             return None;
@@ -173,9 +177,10 @@ impl Scenario {
         Some((self.clients.len() * packets_a_turn * turns_a_packet * 4) as u64)
     }
 
-    /// No fault of the network ends or prevents a connection.
+    /// No fault of the network ends or prevents a connection. A wait that fails is tried again, and nobody notices.
     pub(crate) fn network_is_safe(&self) -> bool {
-        Fault::ALL.into_iter().all(|fault| !fault.breaks_connections() || self.plan.chance(fault) == 0.0)
+        let breaks = |fault: Fault| fault.breaks_connections() && fault != Fault::FailedWait;
+        Fault::ALL.into_iter().all(|fault| !breaks(fault) || self.plan.chance(fault) == 0.0)
     }
 }
 
@@ -259,6 +264,21 @@ fn draw_options(random: &mut Random, most_payload: usize) -> ServiceOptions {
     }
 }
 
+/// Some of the limits, so tight that some clients go beyond them.
+fn draw_limits(random: &mut Random, options: &ServiceOptions) -> Limits {
+    let least_queued = (options.workers * options.session.limit_bytes) as u64;
+    let mut some = |least: u64, most: u64| random.chance(0.3).then(|| random.within(&(least..=most)));
+    Limits {
+        sessions_per_address: some(1, 3).map(|count| count as u32),
+        accepts_per_second: some(1, 100).map(|count| count as u32),
+        packets_per_second: some(1, 200).map(|count| count as u32),
+        bytes_per_second: some(1 << 16, 1 << 18).map(|bytes| bytes as u32),
+        first_packet: some(10, 2000).map(Duration::from_millis),
+        unfinished_packet: some(10, 2000).map(Duration::from_millis),
+        queued_bytes: some(least_queued, least_queued * 2).map(|bytes| bytes as usize),
+    }
+}
+
 /// A pool of a few small buffers, or of many.
 fn draw_pool(random: &mut Random, least_bytes: usize) -> PoolConfig {
     let max_slots = *random.pick(&[1, 2, 5, 64]);
@@ -294,6 +314,7 @@ impl fmt::Display for Scenario {
             session.idle_limit,
             session.close_limit
         )?;
+        writeln!(f, "  {:?}", self.options.limits)?;
         writeln!(
             f,
             "  {} clients; stop at {:?} within {:?}, meddling every {:?}, a panic once in {:?}",
