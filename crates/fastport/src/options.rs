@@ -44,7 +44,8 @@ pub struct ServiceOptions {
     pub handlers: HandlerThreads,
     /// How often [`Handler::tick`](crate::Handler::tick) is called; never by default. At least 1 ms.
     pub tick: Option<Duration>,
-    /// How often a worker logs its pool use and batch statistics at level `debug`, and checks the error rate.
+    /// How often a worker logs its pool use and batch statistics at level `debug`, and checks the error rate. An idle
+    /// worker, which has nothing new to tell, is not woken for it.
     pub log_period: Option<Duration>,
 }
 

@@ -80,6 +80,9 @@ fn the_warning_of_many_errors_is_counted_once_a_period() {
         stage.send(client, &packet(b"x"));
     }
     stage.pass(ms(1500));
+    // The end of a period is noticed when there is something to do.
+    stage.client();
+    stage.pass(ms(10));
     assert_eq!(stage.service.stats().error_rate_warnings, 0);
     // Every receive that brings something is followed by one that fails.
     stage.network.set_plan(FaultPlan::default().with(Fault::Reset, 0.2));
@@ -88,5 +91,8 @@ fn the_warning_of_many_errors_is_counted_once_a_period() {
         stage.send(client, &packet(b"x"));
     }
     stage.pass(ms(1500));
+    stage.network.set_plan(FaultPlan::default());
+    stage.client();
+    stage.pass(ms(10));
     assert_eq!(stage.service.stats().error_rate_warnings, 1, "{:?}", stage.service.stats());
 }

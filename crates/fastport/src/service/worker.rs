@@ -47,7 +47,6 @@ pub(super) enum Timer {
     /// The next attempt to connect.
     Connector(Key),
     Tick,
-    Log,
     /// The time for draining is over.
     StopDeadline,
 }
@@ -78,6 +77,7 @@ pub(super) struct Worker<P, F, D> {
     tick: Option<Duration>,
     next_tick: Instant,
     log_period: Option<Duration>,
+    next_log: Option<Instant>,
     logged: ServiceStats,
     recovery: Recovery,
 }
@@ -123,15 +123,13 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
             tick: options.tick.filter(|_| ticks_itself),
             next_tick: now,
             log_period: options.log_period,
+            next_log: options.log_period.map(|period| now + period),
             logged: ServiceStats::default(),
             recovery: Recovery::default(),
         };
         if let Some(period) = worker.tick {
             worker.next_tick = now + period;
             worker.timers.insert(worker.next_tick, Timer::Tick);
-        }
-        if let Some(period) = worker.log_period {
-            worker.timers.insert_within(now + period, period / 8, Timer::Log);
         }
         worker
     }
@@ -182,11 +180,17 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         for command in inbox.commands.drain(..) {
             self.obey(command);
         }
-        while let Some(timer) = self.timers.pop_expired(self.desk.now) {
+        while !self.timers.is_empty()
+            && let Some(timer) = self.timers.pop_expired(self.desk.now)
+        {
             self.timer_due(timer);
         }
         self.look_after_dirty(port);
         self.publish(port);
+        // No timer: a worker without timers waits without a time limit, which is cheaper, and has nothing to log.
+        if self.next_log.is_some_and(|at| at <= self.desk.now) {
+            self.log();
+        }
         Next::Turn
     }
 
@@ -278,7 +282,6 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
             Timer::Listener(index) => self.resume_listener(index),
             Timer::Connector(key) => self.connect_again(key),
             Timer::Tick => self.tick(),
-            Timer::Log => self.log(),
             Timer::StopDeadline => {
                 self.aborted = self.sessions.len() as u64;
                 self.close_all(CloseHow::Abort);
@@ -307,8 +310,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
     }
 
     fn log(&mut self) {
-        let Some(period) = self.log_period else { return };
-        self.timers.insert_within(self.desk.now + period, period / 8, Timer::Log);
+        self.next_log = self.log_period.map(|period| self.desk.now + period);
         let provider = self.provider.stats();
         self.desk.stats.note_provider(&provider);
         let stats = &self.desk.stats;
