@@ -147,8 +147,9 @@ fn the_longest_queues_go_when_all_are_beyond_their_memory(backend: Choice) {
     const QUEUED: usize = 4 << 20;
     // Far more than the system takes by itself.
     let answer = |session: &mut Context<'_>, packet: PacketView<'_>| {
+        let much = pattern(50_000);
         for _ in 0..usize::from(packet.id.0) {
-            let _ = session.send(packet.id, &pattern(50_000));
+            let _ = session.send(packet.id, &much);
         }
     };
     let service = Fixture::start(backend, Behaviour { act: answer, ..Behaviour::default() }, |builder| {
