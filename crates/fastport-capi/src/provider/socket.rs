@@ -78,6 +78,7 @@ pub(super) fn identity(socket: fp_socket) -> Option<u64> {
 
 /// Which socket a number names now. Windows does not tell.
 #[cfg(windows)]
+#[allow(clippy::unnecessary_wraps, reason = "on other systems it may fail")]
 pub(super) fn identity(_socket: fp_socket) -> Option<u64> {
     Some(0)
 }
