@@ -1,18 +1,21 @@
 //! Echoes every frame whatever its id; the server of the comparisons in `docs/performance.md`.
 //!
 //! ```text
-//! frame_echo --addr IP:PORT [--backend NAME] [--workers N] [--in-place] [--busy-poll] [--batch N] [--pool N]
+//! frame_echo --addr IP:PORT [--backend NAME] [--workers N] [--in-place] [--busy-poll]
+//!            [--spin MICROSECONDS] [--batch N] [--pool N]
 //! ```
-//! `--in-place` sends the received buffer back without a copy; `--busy-poll` never sleeps; `--batch N` handles up to N
-//! completions between two flushes; `--pool N` runs the handler on N threads of its own.
+//! `--in-place` sends the received buffer back without a copy; `--busy-poll` never sleeps, and `--spin` only after having
+//! looked for that long in vain; `--batch N` handles up to N completions between two flushes; `--pool N` runs the handler
+//! on N threads of its own.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use fastport::{Context, Handler, HandlerThreads, PacketView, Service, ServiceOptions};
 use fastport_io::BusyPoll;
 
-const USAGE: &str =
-    "usage: frame_echo --addr IP:PORT [--backend NAME] [--workers N] [--in-place] [--busy-poll] [--batch N] [--pool N]";
+const USAGE: &str = "usage: frame_echo --addr IP:PORT [--backend NAME] [--workers N] [--in-place] [--busy-poll] \
+                     [--spin MICROSECONDS] [--batch N] [--pool N]";
 
 /// Builds a reply from each packet, or forwards the packet itself.
 struct Echo {
@@ -45,6 +48,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--batch" => options.batch = Some(parsed(&value()?)?),
             "--in-place" => arguments.in_place = true,
             "--busy-poll" => options.provider.busy_poll = BusyPoll::Always,
+            "--spin" => {
+                options.provider.busy_poll = BusyPoll::Spin(Duration::from_micros(parsed(&value()?)?));
+            }
             _ => return Err(format!("unknown argument {word}")),
         }
     }
