@@ -13,6 +13,7 @@ use crate::error::invalid;
 #[repr(u8)]
 pub(crate) enum HandleKind {
     Provider = 1,
+    Server = 2,
 }
 
 /// The objects of one kind.

@@ -17,6 +17,7 @@
 //! | `handle.rs` | the tables from handles to objects |
 //! | `pointer.rs` | texts and places for results that C passes |
 //! | `provider/` | `fp_provider_*`: sockets, operations and completions |
+//! | `session/` | `fp_server_*` and `fp_session_*`: framed servers |
 
 // Names are those of C, so that what stands here and what stands in the header is found by one search.
 #![allow(non_camel_case_types, reason = "types carry the names that C programs use")]
@@ -24,6 +25,7 @@
 
 pub mod error;
 pub mod provider;
+pub mod session;
 
 mod handle;
 mod pointer;

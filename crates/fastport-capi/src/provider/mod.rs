@@ -28,6 +28,8 @@ mod request;
 mod running;
 mod settings;
 
+pub(crate) use self::settings::name as backend_name;
+
 use std::ffi::c_char;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;

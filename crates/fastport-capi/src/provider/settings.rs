@@ -98,7 +98,7 @@ impl Settings {
 }
 
 /// What programs call a backend.
-pub(super) const fn name(backend: Backend) -> &'static std::ffi::CStr {
+pub(crate) const fn name(backend: Backend) -> &'static std::ffi::CStr {
     match backend {
         Backend::IoUring => c"io_uring",
         Backend::Epoll => c"epoll",

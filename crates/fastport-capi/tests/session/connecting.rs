@@ -1,0 +1,68 @@
+//! Connections that a server makes.
+
+use std::net::TcpListener;
+
+use fastport_capi::error::{FP_CONNECTION_REFUSED, FP_INVALID_ARGUMENT, FP_NOT_INITIALIZED};
+use fastport_capi::session::options::fp_connect_options;
+use fastport_capi::session::reason::FP_CLOSED_REQUESTED;
+use fastport_capi::session::send::{fp_server_connect, fp_session_close};
+
+use super::probe::{Event, OnPacket, Server, done, options, send};
+
+fn echo() -> OnPacket {
+    Box::new(|server, session, id, payload| done(send(server, session, id, payload)))
+}
+
+fn nothing() -> OnPacket {
+    Box::new(|_, _, _, _| ())
+}
+
+#[test]
+fn a_connection_is_a_session_like_any_other() {
+    let (server, client) = (Server::start(&options(), echo()), Server::create(&options(), nothing()));
+    let address = server.address_text();
+    let connect = |token| {
+        // SAFETY: the text ends with a zero; no options are wanted.
+        unsafe { fp_server_connect(client.handle, address.as_ptr(), token, std::ptr::null()) }
+    };
+    assert_eq!(connect(1), FP_NOT_INITIALIZED);
+    done(fastport_capi::session::fp_server_start(client.handle));
+    done(connect(42));
+    let Event::Connected { session, token: 42 } = client.event() else { panic!("not connected") };
+    done(send(client.handle, session, 5, b"over there"));
+    assert_eq!(client.event(), Event::Packet { session, id: 5, payload: b"over there".to_vec() });
+    done(fp_session_close(client.handle, session));
+    assert_eq!(client.closed(), (session, FP_CLOSED_REQUESTED));
+}
+
+#[test]
+fn a_failure_tells_token_number_and_words_for_each_attempt() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = std::ffi::CString::new(free.to_string()).unwrap();
+    let client = Server::start(&options(), nothing());
+    let options = fp_connect_options {
+        struct_bytes: size_of::<fp_connect_options>(),
+        time_limit_ms: 10_000,
+        reconnect: 1,
+        first_wait_ms: 5,
+        longest_wait_ms: 10,
+        attempts: 1,
+    };
+    // SAFETY: the text ends with a zero, the options are as long as they say.
+    done(unsafe { fp_server_connect(client.handle, address.as_ptr(), 7, &raw const options) });
+    for _ in 0..2 {
+        let Event::ConnectFailed { token: 7, error, message } = client.event() else { panic!("not refused") };
+        assert_eq!(error, FP_CONNECTION_REFUSED);
+        assert!(!message.is_empty());
+    }
+}
+
+#[test]
+fn addresses_that_are_none_are_refused() {
+    let client = Server::start(&options(), nothing());
+    for wrong in [c"", c"localhost:1", c"127.0.0.1", c"127.0.0.1:65536"] {
+        // SAFETY: the text is a constant.
+        let refused = unsafe { fp_server_connect(client.handle, wrong.as_ptr(), 1, std::ptr::null()) };
+        assert_eq!(refused, FP_INVALID_ARGUMENT, "{wrong:?}");
+    }
+}
