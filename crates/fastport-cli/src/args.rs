@@ -4,6 +4,7 @@
 //! because a backend that does not exist and one that does not run here end in the same way: one line, exit code 1.
 
 mod backend;
+mod limits;
 mod values;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use backend::{BackendArgs, RioArgs, receive_pool};
+use limits::LimitArgs;
 pub(crate) use values::resolve;
 use values::{seconds, seconds_above_zero, size_bytes};
 
@@ -105,6 +107,9 @@ pub(crate) struct ServerArgs {
     /// While there is no such file, or nothing in it, --log counts.
     #[arg(long, value_name = "FILE", display_order = 101)]
     pub(crate) log_filter_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
 }
 
 /// Options of `fastport client`.

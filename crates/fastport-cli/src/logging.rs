@@ -36,6 +36,8 @@ pub(crate) fn start(filter: Option<&str>, default_level: &str) -> Result<Logging
         .with_env_filter(filter)
         .with_writer(io::stderr as fn() -> Stderr)
         .with_ansi(io::stderr().is_terminal())
+        // Told on standard error, where just nothing could be written, and by a macro that panics then.
+        .log_internal_errors(false)
         .with_filter_reloading();
     let filter = builder.reload_handle();
     builder.init();

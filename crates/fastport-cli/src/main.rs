@@ -15,6 +15,7 @@ mod logging;
 mod server;
 mod signals;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -38,7 +39,8 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("fastport: {failure}");
+            // Not by a macro: it would panic where standard error cannot be written.
+            let _ = writeln!(io::stderr(), "fastport: {failure}");
             failure.exit_code()
         }
     }

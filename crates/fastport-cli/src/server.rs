@@ -43,6 +43,7 @@ pub(crate) fn run(args: &ServerArgs, logging: Logging) -> Result<()> {
     let report = service.wait();
     tracing::info!(
         accepted = report.stats.accepted,
+        refused = report.stats.refused,
         aborted = report.aborted,
         packets_received = report.stats.packets_received,
         packets_sent = report.stats.packets_sent,
@@ -69,8 +70,11 @@ fn start(
         idle_limit: args.idle,
         ..defaults
     };
+    let framer = args.limits.framer()?;
     let unanswered = Arc::clone(unanswered);
     let mut builder = Service::builder(move |_worker| Answers::new(Arc::clone(&unanswered)))
+        .framer(framer)
+        .limits(args.limits.limits()?)
         .backend(Choice::Only(backend))
         .provider(provider)
         .session_options(session)

@@ -4,6 +4,10 @@ mod bench;
 mod client;
 mod doctor;
 mod emulator;
+#[cfg(target_os = "linux")]
+mod faults;
+#[cfg(unix)]
+mod limits;
 // Servers are ended by signals here, and in `server`.
 #[cfg(unix)]
 mod logging;

@@ -136,6 +136,12 @@ impl Running {
         }
     }
 
+    /// The process, as the system numbers it.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal to the process.
     #[cfg(unix)]
     pub(crate) fn signal(&self, signal: Signal) {

@@ -53,6 +53,41 @@ impl RawClient {
         assert_eq!((response.data, response.data_str), (&b"ping"[..], "pong"));
     }
 
+    /// Sends echo requests. False if the server does not take them any more.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn try_send_echoes(&mut self, count: usize) -> bool {
+        let mut payload = Vec::new();
+        EchoRequestView { header: None, data: b"ping", data_str: "" }.encode_into(&mut payload).unwrap();
+        let size = u16::try_from(payload.len() + 4).unwrap();
+        let request = [&size.to_be_bytes()[..], &packet_id::ECHO.to_be_bytes(), &payload].concat();
+        self.stream.write_all(&request.repeat(count)).is_ok()
+    }
+
+    /// Receives a packet. False at the end of the stream.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn try_receive(&mut self) -> bool {
+        let mut header = [0; 4];
+        match self.stream.read(&mut header[..1]) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) => panic!("{error}"),
+        }
+        self.stream.read_exact(&mut header[1..]).unwrap();
+        let mut payload = vec![0; usize::from(u16::from_be_bytes([header[0], header[1]])) - 4];
+        self.stream.read_exact(&mut payload).unwrap();
+        true
+    }
+
+    /// Counts the packets up to the end of the stream.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn count_to_end(&mut self) -> u64 {
+        let mut count = 0;
+        while self.try_receive() {
+            count += 1;
+        }
+        count
+    }
+
     /// Fails the test unless the server ends the stream or resets the connection.
     #[track_caller]
     pub(crate) fn expect_end(&mut self) {
