@@ -25,13 +25,15 @@ const ENOUGH_LOCKED_BYTES: u64 = 8 << 20;
 
 /// Everything that should be changed, the most important first.
 pub(crate) fn advise(facts: &Facts, backends: &[BackendReport]) -> Vec<Advice> {
-    let io_uring_refused = facts.system == "linux" && backends.iter().any(|it| it.name == "io_uring" && !it.works);
+    let io_uring = backends.iter().find(|it| it.name == "io_uring" && facts.system == "linux");
+    let refusal = io_uring.and_then(|it| it.reason.as_deref());
     let mut advice = Vec::new();
-    if io_uring_refused {
+    if refusal.is_some() {
         advice.extend(allow_io_uring(facts));
     }
     advice.extend(raise_open_files(facts));
-    if !io_uring_refused {
+    // What io_uring might lock does not matter where it is refused for another reason.
+    if refusal.is_none_or(|reason| reason.contains("locked memory")) {
         advice.extend(raise_locked_memory(facts));
     }
     advice.extend(raise_backlog(facts));
@@ -73,7 +75,9 @@ fn raise_locked_memory(facts: &Facts) -> Option<Advice> {
     }
     let bytes = facts.locked_bytes?.soft.filter(|&bytes| bytes < ENOUGH_LOCKED_BYTES)?;
     Some(Advice {
-        problem: format!("{bytes} bytes of memory may be locked: buffers beyond that are used unregistered"),
+        problem: format!(
+            "{bytes} bytes of memory may be locked: too little for io_uring's queues and registered buffers"
+        ),
         remedy: "ulimit -l unlimited (as root), or LimitMEMLOCK=infinity in the unit of systemd".to_owned(),
     })
 }
@@ -135,7 +139,11 @@ mod tests {
     }
 
     fn refused() -> BackendReport {
-        BackendReport::new(Backend::IoUring, false, Err(Error::new(ErrorCode::PlatformNotSupported, "blocked")))
+        refused_by("blocked")
+    }
+
+    fn refused_by(reason: &'static str) -> BackendReport {
+        BackendReport::new(Backend::IoUring, false, Err(Error::new(ErrorCode::PlatformNotSupported, reason)))
     }
 
     fn remedies(facts: &Facts, backends: &[BackendReport]) -> String {
@@ -177,6 +185,9 @@ mod tests {
         let little = Some(Limit { soft: Some(65_536), hard: Some(65_536) });
         let bound = Facts { locked_bytes: little, ..healthy() };
         assert!(remedies(&bound, &[]).contains("LimitMEMLOCK"));
+        let starved = "not enough locked memory for the rings (ENOMEM)";
+        assert!(remedies(&bound, &[refused_by(starved)]).contains("LimitMEMLOCK"));
+        assert_eq!(remedies(&bound, &[refused_by("this kernel has no io_uring (ENOSYS)")]), "");
         assert_eq!(remedies(&Facts { locks_freely: true, ..bound }, &[]), "");
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct BackendReport {
     /// It is what the command line asks for.
     chosen: bool,
     /// Why it does not work.
-    reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// What it does better than the plain way here.
     features: Vec<&'static str>,
     /// What it does without here.
