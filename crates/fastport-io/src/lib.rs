@@ -42,6 +42,7 @@ mod proactor;
 mod provider;
 mod select;
 mod stats;
+mod sync;
 mod waker;
 
 #[cfg(all(unix, any(not(target_os = "linux"), fastport_libkqueue)))]

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::sync::{AtomicBool, Ordering};
 
 /// The system's part: make a wait that goes on, or the next one, return. Called only when no earlier call is unanswered.
 pub(crate) trait WakeSignal: Send + Sync {
@@ -42,6 +43,26 @@ impl Waker {
     /// True once for each signal. The provider calls it when the signal arrived.
     pub(crate) fn take(&self) -> bool {
         self.shared.pending.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// To try out mailboxes without a provider.
+#[cfg(fastport_loom)]
+impl Waker {
+    /// One that signals by a call.
+    pub fn calling(signal: impl Fn() + Send + Sync + 'static) -> Self {
+        struct Call<F>(F);
+        impl<F: Fn() + Send + Sync> WakeSignal for Call<F> {
+            fn signal(&self) {
+                (self.0)();
+            }
+        }
+        Self::new(Box::new(Call(signal)))
+    }
+
+    /// What a provider does when the signal has arrived.
+    pub fn answer(&self) -> bool {
+        self.take()
     }
 }
 

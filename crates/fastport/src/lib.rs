@@ -38,6 +38,8 @@
 //! process without descriptors serves whom it can and refuses the rest.
 //! A panic of the handler ends the session that it was called for.
 
+#![forbid(unsafe_code)]
+
 pub mod framer;
 pub mod packet;
 pub mod timer;
@@ -49,6 +51,7 @@ mod limits;
 mod options;
 mod service;
 mod session;
+mod sync;
 
 /// What the fuzz targets reach of the inside.
 #[cfg(fuzzing)]

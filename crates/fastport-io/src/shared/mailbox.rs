@@ -1,9 +1,9 @@
 //! The mailbox between the threads: bounded, in order, emptied in one go.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use crate::error::{Error, ErrorCode, Rejected, Result};
+use crate::sync::{Mutex, MutexGuard};
 use crate::waker::Waker;
 
 /// What other threads have posted to the owner of a provider, and the owner has not taken yet.
@@ -13,9 +13,6 @@ use crate::waker::Waker;
 #[derive(Debug)]
 pub struct Mailbox<T> {
     queue: Mutex<Queue<T>>,
-    /// The owner took everything and went to sleep, and nobody has woken it since. Set under the lock, so whoever posts
-    /// later sees it.
-    asleep: AtomicBool,
     limit: usize,
     waker: Waker,
 }
@@ -24,14 +21,15 @@ pub struct Mailbox<T> {
 struct Queue<T> {
     /// False once the provider was dropped.
     open: bool,
+    /// The owner took everything and went to sleep, and nobody has woken it since.
+    asleep: bool,
     posted: Vec<T>,
 }
 
 impl<T> Mailbox<T> {
     /// A mailbox for at most `limit` requests, whose owner `waker` wakes.
-    pub const fn new(limit: usize, waker: Waker) -> Self {
-        let queue = Mutex::new(Queue { open: true, posted: Vec::new() });
-        Self { queue, asleep: AtomicBool::new(false), limit, waker }
+    pub fn new(limit: usize, waker: Waker) -> Self {
+        Self { queue: Mutex::new(Queue { open: true, asleep: false, posted: Vec::new() }), limit, waker }
     }
 
     /// Posts what is made of `content`.
@@ -44,9 +42,7 @@ impl<T> Mailbox<T> {
             return Err(Rejected { error, returned: content });
         }
         queue.posted.push(make(content));
-        // Signalling may take a system call, during which nobody should wait for the lock.
-        drop(queue);
-        self.wake_sleeper();
+        self.wake_sleeper(queue);
         Ok(())
     }
 
@@ -63,9 +59,8 @@ impl<T> Mailbox<T> {
             queue.posted.push(item);
         }
         let posted = queue.posted.len() - before;
-        drop(queue);
         if posted > 0 {
-            self.wake_sleeper();
+            self.wake_sleeper(queue);
         }
         (posted, outcome)
     }
@@ -81,13 +76,12 @@ impl<T> Mailbox<T> {
         debug_assert!(empty.is_empty(), "requests are taken once");
         let mut queue = self.lock();
         std::mem::swap(&mut queue.posted, empty);
-        self.asleep.store(true, Ordering::Relaxed);
+        queue.asleep = true;
     }
 
     /// For the owner: it does not sleep any more.
     pub fn awake(&self) {
-        // A poster who sees the old value wakes in vain, no more.
-        self.asleep.store(false, Ordering::Relaxed);
+        self.lock().asleep = false;
     }
 
     /// Refuses everything from now on, and returns what was posted.
@@ -110,9 +104,11 @@ impl<T> Mailbox<T> {
         Ok(())
     }
 
-    fn wake_sleeper(&self) {
-        // The lock that was held since the owner set it makes the flag visible.
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+    fn wake_sleeper(&self, mut queue: MutexGuard<'_, Queue<T>>) {
+        let was_asleep = std::mem::take(&mut queue.asleep);
+        // Signalling may take a system call, during which nobody should wait for the lock.
+        drop(queue);
+        if was_asleep {
             self.waker.wake();
         }
     }

@@ -29,8 +29,10 @@
 
 mod mailbox;
 mod remote;
-#[cfg(test)]
+#[cfg(all(test, not(fastport_loom)))]
 mod tests;
+#[cfg(all(test, fastport_loom))]
+mod threads;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;

@@ -1,8 +1,7 @@
 //! What the threads of one service share.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::addresses::Addresses;
@@ -14,6 +13,7 @@ use crate::framer::Framer;
 use crate::limits::Refusal;
 use crate::options::{Balance, ServiceOptions};
 use crate::packet::{PacketId, PayloadTooLarge};
+use crate::sync::{AtomicUsize, Mutex, Ordering};
 
 /// Stands for a drain without a limit that the clock can express.
 const LONGEST_DRAIN: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -4,8 +4,7 @@
 //! asleep: a busy worker looks into its mailbox anyway.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError};
 use std::time::Duration;
 
 use fastport_io::slab::Key;
@@ -15,6 +14,7 @@ use super::handle::SharedFrame;
 use crate::error::SendError;
 use crate::options::ConnectOptions;
 use crate::session::{CloseHow, CloseReason};
+use crate::sync::{AtomicBool, Mutex, Ordering, fence};
 
 /// What other threads ask of a worker.
 pub(crate) enum Command {

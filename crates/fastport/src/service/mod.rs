@@ -15,6 +15,8 @@ mod seats;
 mod simulate;
 mod slots;
 mod stats;
+#[cfg(all(test, fastport_loom))]
+mod threads;
 mod watching;
 mod worker;
 

@@ -4,12 +4,13 @@
 //! without a lock and without disturbing the worker.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use fastport_io::slab::Key;
 
+use crate::sync::{AtomicU64, Ordering};
+
 /// Slots that are made known together.
-const CHUNK: usize = 4096;
+const CHUNK: usize = if cfg!(fastport_loom) { 1 } else { 4096 };
 
 const OPEN: u64 = 1;
 const CONGESTED: u64 = 2;

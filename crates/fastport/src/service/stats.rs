@@ -1,10 +1,9 @@
 //! What a service counts. Each worker counts for itself, in plain numbers, and publishes them once a batch.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use fastport_io::{PoolStats, ProviderStats};
 
 use crate::session::CloseReason;
+use crate::sync::{AtomicU64, Ordering};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
