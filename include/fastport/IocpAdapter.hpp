@@ -27,13 +27,8 @@ typedef std::uint32_t DWORD;
 typedef struct _OVERLAPPED {
     std::uintptr_t Internal;
     std::uintptr_t InternalHigh;
-    union {
-        struct {
-            DWORD Offset;
-            DWORD OffsetHigh;
-        } Position;
-        void* Pointer;
-    };
+    DWORD Offset;
+    DWORD OffsetHigh;
     void* hEvent;
 } OVERLAPPED, *LPOVERLAPPED;
 #endif

@@ -1,6 +1,7 @@
 // Blocking sockets for the far end of tests and examples.
 #pragma once
 
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -45,7 +46,7 @@ inline void Close(SOCKET socket) {
 
 inline void Must(bool isDone, const char* what) {
     if (isDone) return;
-    std::fprintf(stderr, "cannot %s\n", what);
+    std::fprintf(stderr, "cannot %s: %s\n", what, std::strerror(errno));
     std::_Exit(1);
 }
 
