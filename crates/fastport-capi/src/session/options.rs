@@ -11,8 +11,8 @@ use crate::error::invalid;
 use crate::pointer::text;
 
 /// How a server is set up. Set `struct_bytes` to sizeof(fp_server_options) and everything else to 0, which is the default,
-/// then what is to be different: `fp_server_options options = {sizeof options};`. The struct may get more fields at its end
-/// in later versions; programs built before go on to work.
+/// then what is to be different: `fp_server_options options = {.struct_bytes = sizeof options};`. The struct may get more
+/// fields at its end in later versions; programs built before go on to work.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct fp_server_options {
