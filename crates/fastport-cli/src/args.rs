@@ -12,11 +12,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use fastport_io::BusyPoll;
 
 pub(crate) use backend::{BackendArgs, RioArgs, receive_pool};
 use limits::LimitArgs;
 pub(crate) use values::resolve;
-use values::{seconds, seconds_above_zero, size_bytes};
+use values::{busy_poll, seconds, seconds_above_zero, size_bytes};
 
 use crate::bench::MAX_PAYLOAD_BYTES;
 use crate::doctor::DoctorArgs;
@@ -74,6 +75,11 @@ pub(crate) struct ServerArgs {
     /// Threads that serve sessions. [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,
+
+    /// What a worker without work does: sleep at once (off), look for work for so many microseconds first, or never sleep
+    /// (always). Halves the round trip of a lone client, for up to a core of each worker.
+    #[arg(long, value_name = "off|MICROSECONDS|always", default_value = "off", value_parser = busy_poll)]
+    pub(crate) busy_poll: BusyPoll,
 
     /// The most memory for receive buffers of one worker (64K, 32M, …).
     #[arg(long, value_name = "BYTES", value_parser = size_bytes)]

@@ -96,7 +96,7 @@ fn provider_config(args: &ServerArgs) -> Result<ProviderConfig> {
     let receive_pool = args::receive_pool("--", args.slot_size, args.pool_size, &defaults.receive_pool)?;
     let max_operations = defaults.max_operations.max(args.max_sessions * OPERATIONS_PER_SESSION);
     let rio = RioOptions { log_period: args.log_period, ..defaults.rio };
-    Ok(ProviderConfig { receive_pool, max_operations, rio, ..defaults })
+    Ok(ProviderConfig { receive_pool, max_operations, busy_poll: args.busy_poll, rio, ..defaults })
 }
 
 /// The first line on standard output, which scripts wait for: where the server can be reached.

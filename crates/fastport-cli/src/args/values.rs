@@ -3,6 +3,8 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
+use fastport_io::BusyPoll;
+
 use crate::failure::Failure;
 
 /// The longest time that is accepted: a year, far from any overflow.
@@ -34,6 +36,16 @@ pub(crate) fn seconds_above_zero(text: &str) -> Result<Duration, String> {
     match seconds(text)? {
         Duration::ZERO => Err("give more than 0 seconds".to_owned()),
         duration => Ok(duration),
+    }
+}
+
+/// `off`, `always`, or the microseconds of looking for work before sleeping, at most a second.
+pub(crate) fn busy_poll(text: &str) -> Result<BusyPoll, String> {
+    match (text, text.parse()) {
+        ("off", _) => Ok(BusyPoll::Off),
+        ("always", _) => Ok(BusyPoll::Always),
+        (_, Ok(microseconds @ 1..=1_000_000)) => Ok(BusyPoll::Spin(Duration::from_micros(microseconds))),
+        _ => Err("give off, always, or 1 to 1000000 microseconds".to_owned()),
     }
 }
 
@@ -76,6 +88,16 @@ mod tests {
         assert!(seconds_above_zero("0").is_err());
         for text in ["", "-1", "NaN", "inf", "1e300", "5s"] {
             assert!(seconds(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn busy_polling_is_off_always_or_for_a_time() {
+        assert_eq!(busy_poll("off"), Ok(BusyPoll::Off));
+        assert_eq!(busy_poll("always"), Ok(BusyPoll::Always));
+        assert_eq!(busy_poll("50"), Ok(BusyPoll::Spin(Duration::from_micros(50))));
+        for refused in ["", "0", "1000001", "-1", "on"] {
+            assert!(busy_poll(refused).unwrap_err().contains("always"), "{refused}");
         }
     }
 
