@@ -95,10 +95,10 @@ fn the_end_tells_why_and_what_was_counted() {
 
 #[test]
 fn limits_end_sessions_with_their_reasons() {
-    let limited = fp_server_options { idle_limit_ms: 50, max_packets_per_second: 1, ..options() };
-    let server = Server::start(&limited, nothing());
+    let server = Server::start(&fp_server_options { idle_limit_ms: 50, ..options() }, nothing());
     let (_silent, session) = server.client();
     assert_eq!(server.closed(), (session, FP_CLOSED_IDLE));
+    let server = Server::start(&fp_server_options { max_packets_per_second: 1, ..options() }, nothing());
     let (mut hasty, session) = server.client();
     for id in 0..3 {
         hasty.send(id, b"");

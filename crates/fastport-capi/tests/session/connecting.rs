@@ -1,6 +1,6 @@
 //! Connections that a server makes.
 
-use std::net::TcpListener;
+use std::ffi::CString;
 
 use fastport_capi::error::{FP_CONNECTION_REFUSED, FP_INVALID_ARGUMENT, FP_NOT_INITIALIZED};
 use fastport_capi::session::options::fp_connect_options;
@@ -37,9 +37,10 @@ fn a_connection_is_a_session_like_any_other() {
 
 #[test]
 fn a_failure_tells_token_number_and_words_for_each_attempt() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let address = std::ffi::CString::new(free.to_string()).unwrap();
     let client = Server::start(&options(), nothing());
+    // The near end of a connection: a port that is taken, and that nobody listens on.
+    let (taken, _) = client.client();
+    let address = CString::new(taken.0.local_addr().unwrap().to_string()).unwrap();
     let options = fp_connect_options {
         struct_bytes: size_of::<fp_connect_options>(),
         time_limit_ms: 10_000,

@@ -193,8 +193,8 @@ fn a_start_that_failed_can_be_tried_again() {
 fn every_thread_ticks_with_its_number() {
     for (workers, handler_threads, ticking) in [(1, 0, 1), (2, 0, 2), (1, 3, 3)] {
         let options = fp_server_options { workers, handler_threads, tick_ms: 5, ..options() };
-        let server = Server::start(&options, echo());
         let begin = Instant::now();
+        let server = Server::start(&options, echo());
         let mut ticks = vec![0; ticking];
         while ticks.iter().any(|count| *count < 3) {
             assert!(begin.elapsed() < LIMIT, "{ticks:?}");
