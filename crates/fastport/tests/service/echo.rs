@@ -94,6 +94,9 @@ fn sessions_share_the_workers_of_a_service(backend: Choice) {
     let mut workers: Vec<usize> = (0..6).map(|_| service.accepted().worker()).collect();
     workers.sort_unstable();
     assert_eq!(workers, [0, 0, 1, 1, 2, 2]);
+    service.await_stats("all sessions counted", |stats| stats.sessions == 6);
+    let spread: Vec<u64> = service.handle().stats_by_worker().iter().map(|stats| stats.sessions).collect();
+    assert_eq!(spread, [2, 2, 2]);
     drop(clients);
     service.stop();
 }
