@@ -91,18 +91,25 @@ struct FieldWriter<'a, B> {
 }
 
 impl<B: BufMut> FieldWriter<'_, B> {
+    /// Keys, and most values, take one byte. This much is small enough to be inlined for each of them.
     #[inline]
-    fn varint(&mut self, mut value: u64) {
+    fn varint(&mut self, value: u64) {
+        match self.scratch.get_mut(self.scratch_used) {
+            Some(byte) if value < 0x80 => {
+                *byte = value as u8;
+                self.scratch_used += 1;
+            }
+            _ => self.varint_of_any_length(value),
+        }
+    }
+
+    fn varint_of_any_length(&mut self, value: u64) {
         if self.scratch_used + MAX_VARINT_BYTES > SCRATCH_BYTES {
             self.flush();
         }
-        while value >= 0x80 {
-            self.scratch[self.scratch_used] = (value as u8) | 0x80;
-            self.scratch_used += 1;
-            value >>= 7;
+        if let Some(target) = self.scratch[self.scratch_used..].first_chunk_mut() {
+            self.scratch_used += write_varint(value, target);
         }
-        self.scratch[self.scratch_used] = value as u8;
-        self.scratch_used += 1;
     }
 
     #[inline]
@@ -139,6 +146,37 @@ impl<B: BufMut> FieldSink for FieldWriter<'_, B> {
     }
 }
 
+/// Writes a varint and returns its length. What stands behind it in `target` is overwritten too: all bytes at once take
+/// a third of the time of one after another.
+#[inline]
+fn write_varint(value: u64, target: &mut [u8; MAX_VARINT_BYTES]) -> usize {
+    /// The bit that says that more bytes follow, in each of eight bytes.
+    const MORE: u64 = 0x8080_8080_8080_8080;
+
+    if value < 0x80 {
+        target[0] = value as u8;
+        return 1;
+    }
+    let length = varint_len(value);
+    let bytes_before_last = (length - 1).min(8);
+    let more = MORE & (u64::MAX >> (64 - 8 * bytes_before_last));
+    target[..8].copy_from_slice(&(spread(value) | more).to_le_bytes());
+    if length > 8 {
+        let is_longest = u8::from(length == MAX_VARINT_BYTES);
+        target[8] = (value >> 56) as u8 & 0x7F | is_longest << 7;
+        target[9] = is_longest;
+    }
+    length
+}
+
+/// The lowest 56 bits, seven to each byte.
+#[inline]
+const fn spread(value: u64) -> u64 {
+    let halves = value & 0x0FFF_FFFF | (value & 0x00FF_FFFF_F000_0000) << 4;
+    let quarters = halves & 0x0000_3FFF_0000_3FFF | (halves & 0x0FFF_C000_0FFF_C000) << 2;
+    quarters & 0x007F_007F_007F_007F | (quarters & 0x3F80_3F80_3F80_3F80) << 1
+}
+
 #[inline]
 fn key(field: u32, wire_type: WireType) -> u64 {
     u64::from(field << WIRE_TYPE_BITS | wire_type as u32)
@@ -155,4 +193,26 @@ fn varint_len(value: u64) -> usize {
     // Zero takes a byte too.
     let bits = u64::BITS - (value | 1).leading_zeros();
     bits.div_ceil(7) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn varints_of_every_length_are_written_as_one_byte_after_another_would_be() {
+        let around_powers = (0..64).flat_map(|bit| [(1_u64 << bit) - 1, 1 << bit, (1 << bit) | 0x0123_4567_89AB_CDEF]);
+        for value in around_powers.chain([u64::MAX, u64::MAX / 3]) {
+            let mut expected = Vec::new();
+            let mut rest = value;
+            while rest >= 0x80 {
+                expected.push(rest as u8 | 0x80);
+                rest >>= 7;
+            }
+            expected.push(rest as u8);
+            let mut target = [0xFF; MAX_VARINT_BYTES];
+            let length = write_varint(value, &mut target);
+            assert_eq!(target[..length], expected, "{value:#x}");
+        }
+    }
 }
