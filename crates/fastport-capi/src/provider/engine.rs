@@ -61,7 +61,7 @@ pub(super) fn open(backend: fastport_io::Backend, config: &ProviderConfig) -> Re
                 done: VecDeque::new(),
                 sockets: NumberMap::default(),
                 records: Slab::with_limit(u32::MAX - 1),
-                keys: NumberMap::default(),
+                places: vec![0; MIN_PLACES],
                 drain_limit: self.0.drain_limit,
             };
             Ok(Opened { engine: Box::new(engine), mailbox, waker })
@@ -72,6 +72,9 @@ pub(super) fn open(backend: fastport_io::Backend, config: &ProviderConfig) -> Re
 
 /// Completions that are collected by one look at the provider.
 const BATCH: usize = 512;
+
+/// Places for hints at first; a power of two.
+const MIN_PLACES: usize = 256;
 
 /// One look at a provider that is being drained.
 const LOOK: Duration = Duration::from_millis(10);
@@ -88,8 +91,9 @@ struct BackendEngine<P> {
     sockets: NumberMap<fp_socket, Attached>,
     /// Operations with the provider. Their keys are what it knows as context.
     records: Slab<Record>,
-    /// The keys of the records by the ids that the caller knows.
-    keys: NumberMap<u32, Key>,
+    /// Where the record of an id was put, by the id's lowest bits: a power of two of places, more than there are records.
+    /// A later id may have taken the place, so it is a hint.
+    places: Vec<u32>,
     drain_limit: Duration,
 }
 
@@ -149,7 +153,7 @@ impl<P: AsyncIoProvider> BackendEngine<P> {
                 if let Some(record) = self.records.get_mut(key) {
                     record.op = op;
                 }
-                self.keys.insert(subject.operation, key);
+                self.note_place(subject.operation, key);
             }
             Err(error) => self.complete(key, &Err(error), None),
         }
@@ -200,9 +204,32 @@ impl<P: AsyncIoProvider> BackendEngine<P> {
 
     fn cancel(&mut self, operation: u32) {
         // One that is finished is as harmless as one that never was.
-        if let Some(record) = self.keys.get(&operation).and_then(|&key| self.records.get(key)) {
-            let _ = self.provider.cancel(record.op);
+        if let Some(op) = self.find(operation) {
+            let _ = self.provider.cancel(op);
         }
+    }
+
+    /// Remembers where the record of an id is.
+    fn note_place(&mut self, operation: u32, key: Key) {
+        if self.records.len() * 2 > self.places.len() {
+            self.places = vec![0; self.places.len() * 2];
+            for (key, record) in self.records.iter() {
+                let place = record.subject.operation as usize & (self.places.len() - 1);
+                self.places[place] = key.index;
+            }
+        }
+        let place = operation as usize & (self.places.len() - 1);
+        self.places[place] = key.index;
+    }
+
+    /// The operation that the caller knows by an id, if it is in flight.
+    fn find(&self, operation: u32) -> Option<OpId> {
+        let hint = self.places[operation as usize & (self.places.len() - 1)];
+        let hinted = self.records.key_at(hint).and_then(|key| self.records.get(key));
+        let is_meant = |record: &&Record| record.subject.operation == operation;
+        let found = hinted.filter(is_meant);
+        // One that has been in flight for long may have lost its place.
+        found.or_else(|| self.records.iter().map(|(_, record)| record).find(is_meant)).map(|record| record.op)
     }
 
     /// The socket, which is attached now if it was not.
@@ -232,24 +259,31 @@ impl<P: AsyncIoProvider> BackendEngine<P> {
         }
     }
 
-    /// Looks at the provider once, and keeps what it has completed.
-    fn collect(&mut self, timeout: Option<Duration>) -> Result<()> {
+    /// Looks at the provider once. What it has completed is written to `out`, as far as there is room, and kept otherwise.
+    /// Returns how many were written.
+    fn collect(&mut self, timeout: Option<Duration>, out: &mut [fp_completion]) -> Result<usize> {
         let mut batch = self.batch.take().unwrap_or_else(|| CompletionBatch::with_capacity(BATCH));
         let collected = self.provider.process_completions(&mut batch, timeout);
         let now_ns = clock::now_ns();
+        let mut places = out.iter_mut();
+        let mut written = 0;
         for completion in batch.drain() {
-            if let Some(completed) = self.translate(completion, now_ns) {
-                self.done.push_back(completed);
+            let Some(completed) = self.translate(completion, now_ns) else { continue };
+            match places.next() {
+                Some(place) => {
+                    *place = completed;
+                    written += 1;
+                }
+                None => self.done.push_back(completed),
             }
         }
         self.batch = Some(batch);
-        collected.map(drop)
+        collected.map(|_| written)
     }
 
     /// Ends the record of a completion, which becomes one of C's.
     fn translate(&mut self, completion: Completion, now_ns: u64) -> Option<fp_completion> {
         let record = self.records.remove(Key::from_bits(completion.context))?;
-        self.keys.remove(&record.subject.operation);
         let mut completed = record.subject.completed(&completion.result, now_ns);
         if let Some(target) = record.accept {
             let accepted = match completion.payload {
@@ -305,7 +339,7 @@ impl<P: AsyncIoProvider> BackendEngine<P> {
                 Err(error) if error.code() != ErrorCode::OperationPending || Instant::now() >= deadline => {
                     return Err(error);
                 }
-                Err(_) => self.collect(Some(LOOK))?,
+                Err(_) => drop(self.collect(Some(LOOK), &mut [])?),
             }
         }
     }
@@ -332,18 +366,18 @@ impl<P: AsyncIoProvider> Engine for BackendEngine<P> {
     fn process(&mut self, out: &mut [fp_completion], timeout: Option<Duration>) -> Result<usize> {
         let may_sleep = timeout != Some(Duration::ZERO) && self.done.is_empty();
         self.take_requests(may_sleep);
-        let timeout = if self.done.is_empty() { timeout } else { Some(Duration::ZERO) };
+        let kept = out.len().min(self.done.len());
+        for (place, completion) in out.iter_mut().zip(self.done.drain(..kept)) {
+            *place = completion;
+        }
+        let timeout = if kept == 0 { timeout } else { Some(Duration::ZERO) };
+        // What is kept came first, so nothing may be written behind it while some of it is left.
         let collected =
-            if self.done.len() < out.len() { self.collect(timeout) } else { self.provider.flush().map(drop) };
+            if kept < out.len() { self.collect(timeout, &mut out[kept..]) } else { self.provider.flush().map(|_| 0) };
         if may_sleep {
             self.mailbox.awake();
         }
-        collected?;
-        let count = out.len().min(self.done.len());
-        for (place, completion) in out.iter_mut().zip(self.done.drain(..count)) {
-            *place = completion;
-        }
-        Ok(count)
+        collected.map(|collected| kept + collected)
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -381,7 +415,7 @@ impl<P: AsyncIoProvider> Engine for BackendEngine<P> {
     fn unregister_region(&mut self, region: RegionId) -> Result<()> {
         self.take_requests(false);
         // A caller who has seen the completion may not have been seen by the provider yet.
-        self.collect(Some(Duration::ZERO))?;
+        self.collect(Some(Duration::ZERO), &mut [])?;
         self.provider.unregister_region(region).map(drop)
     }
 
@@ -390,11 +424,11 @@ impl<P: AsyncIoProvider> Engine for BackendEngine<P> {
             self.submit(request);
         }
         // What can be done at once is done: a send of a few bytes goes out.
-        let mut outcome = self.collect(Some(Duration::ZERO));
+        let mut outcome = self.collect(Some(Duration::ZERO), &mut []).map(drop);
         self.cancel_all(None);
         let deadline = Instant::now() + self.drain_limit;
         while outcome.is_ok() && !self.records.is_empty() && Instant::now() < deadline {
-            outcome = self.collect(Some(LOOK));
+            outcome = self.collect(Some(LOOK), &mut []).map(drop);
         }
         if self.records.is_empty() && outcome.is_ok() {
             let sockets: Vec<fp_socket> = self.sockets.keys().copied().collect();
