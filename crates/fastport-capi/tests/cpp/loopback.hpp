@@ -12,6 +12,9 @@
 #ifdef _WIN32
 #include <winsock2.h>
 #include <ws2tcpip.h>
+// Left over from systems with segments.
+#undef near
+#undef far
 #else
 #include <arpa/inet.h>
 #include <netinet/in.h>
