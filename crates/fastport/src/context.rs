@@ -318,6 +318,7 @@ impl<F: Framer> Remote<'_, F> {
         self.framer.write_header(id, payload_bytes, header)?;
         self.check()?;
         let frame = self.encode(header, payload_bytes, write);
+        self.handle.announce(self.session, frame.len())?;
         self.outbox.push(Command::Send { key: self.session.key(), frame });
         Ok(())
     }
@@ -340,6 +341,7 @@ impl<F: Framer> Remote<'_, F> {
 
     fn post(&mut self, frame: SharedFrame) -> Result<(), SendError> {
         self.check()?;
+        self.handle.announce(self.session, frame.len())?;
         self.outbox.push(Command::Send { key: self.session.key(), frame });
         Ok(())
     }

@@ -37,12 +37,13 @@ impl Handle {
     /// Sends a packet to a session.
     ///
     /// # Errors
-    /// `Closed` for a session that is gone or going, `Full` for one whose peer reads too slowly or if the worker's
-    /// mailbox is full, `TooLarge` for a payload beyond the framer's maximum. Nothing was sent then.
+    /// `Closed` for a session that is gone or going; `Full` for one whose peer reads too slowly, that has more than
+    /// [`high_water_bytes`](crate::SessionOptions::high_water_bytes) on the way to its worker, or if the worker's mailbox is
+    /// full; `TooLarge` for a payload beyond the framer's maximum. Nothing was sent then.
     pub fn send(&self, session: SessionId, id: impl Into<PacketId>, payload: &[u8]) -> Result<(), SendError> {
         self.check(session)?;
         let frame = self.hub.encode(id.into(), payload)?;
-        self.post(session, frame)
+        self.send_shared(session, frame)
     }
 
     /// Sends a frame that was encoded before.
@@ -50,23 +51,29 @@ impl Handle {
     /// # Errors
     /// As [`Handle::send`], except `TooLarge`.
     pub fn send_shared(&self, session: SessionId, frame: SharedFrame) -> Result<(), SendError> {
-        self.check(session)?;
-        self.post(session, frame)
+        self.announce(session, frame.len())?;
+        let (key, port) = (session.key(), &self.hub.ports[session.worker()]);
+        let bytes = frame.len();
+        port.mailbox.offer(Command::Send { key, frame }).inspect_err(|_| port.slots.withdraw(key, bytes))
     }
 
     /// Sends one frame to many sessions: each worker gets one message, and large frames are not copied. Returns how many
     /// sessions take it; the others are gone, or congested.
     pub fn broadcast(&self, sessions: &[SessionId], frame: &SharedFrame) -> usize {
         let mut keys_of: Vec<Vec<Key>> = vec![Vec::new(); self.workers()];
-        for session in sessions.iter().filter(|session| self.check(**session).is_ok()) {
+        for session in sessions.iter().filter(|session| self.announce(**session, frame.len()).is_ok()) {
             keys_of[session.worker()].push(session.key());
         }
-        let posted =
-            keys_of.into_iter().zip(&self.hub.ports).filter(|(keys, _)| !keys.is_empty()).map(|(keys, port)| {
-                let reached = keys.len();
-                let command = Command::Broadcast { keys: keys.into(), frame: SharedFrame::clone(frame) };
-                if port.mailbox.offer(command).is_ok() { reached } else { 0 }
-            });
+        let posted = keys_of.iter().zip(&self.hub.ports).filter(|(keys, _)| !keys.is_empty()).map(|(keys, port)| {
+            let command = Command::Broadcast { keys: keys.as_slice().into(), frame: SharedFrame::clone(frame) };
+            if port.mailbox.offer(command).is_ok() {
+                return keys.len();
+            }
+            for &key in keys {
+                port.slots.withdraw(key, frame.len());
+            }
+            0
+        });
         posted.sum()
     }
 
@@ -144,11 +151,13 @@ impl Handle {
     /// Whether the session takes messages.
     pub(crate) fn check(&self, session: SessionId) -> Result<(), SendError> {
         let port = self.hub.ports.get(session.worker()).ok_or(SendError::Closed)?;
-        match port.slots.state(session.key()) {
-            SlotState::Open => Ok(()),
-            SlotState::Congested => Err(SendError::Full),
-            SlotState::Closed => Err(SendError::Closed),
-        }
+        as_result(port.slots.state(session.key()))
+    }
+
+    /// The same, and counts a message of so many bytes, which is posted next.
+    pub(crate) fn announce(&self, session: SessionId, bytes: usize) -> Result<(), SendError> {
+        let port = self.hub.ports.get(session.worker()).ok_or(SendError::Closed)?;
+        as_result(port.slots.post(session.key(), bytes, self.hub.high_water_bytes))
     }
 
     /// A thread of the service cannot go on: the service ends.
@@ -167,16 +176,20 @@ impl Handle {
         self.hub.ports[worker].mailbox.order_all(commands)
     }
 
-    fn post(&self, session: SessionId, frame: SharedFrame) -> Result<(), SendError> {
-        self.hub.ports[session.worker()].mailbox.offer(Command::Send { key: session.key(), frame })
-    }
-
     fn end(&self, session: SessionId, how: CloseHow) -> bool {
         if !self.is_open(session) {
             return false;
         }
         let command = Command::Close { key: session.key(), reason: CloseReason::Requested, how };
         self.hub.ports[session.worker()].mailbox.order(command).is_ok()
+    }
+}
+
+fn as_result(state: SlotState) -> Result<(), SendError> {
+    match state {
+        SlotState::Open => Ok(()),
+        SlotState::Congested => Err(SendError::Full),
+        SlotState::Closed => Err(SendError::Closed),
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct Hub {
     /// Sessions on all workers.
     sessions: AtomicUsize,
     max_sessions: usize,
+    /// What a session may have on the way to its worker.
+    pub(crate) high_water_bytes: usize,
     /// Sessions of clients by address, where these are limited.
     addresses: Option<Addresses>,
     /// How long a graceful close may take.
@@ -64,6 +66,7 @@ impl Hub {
             next_worker: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
             max_sessions: options.max_sessions,
+            high_water_bytes: options.session.high_water_bytes,
             addresses: options.limits.sessions_per_address.map(Addresses::new),
             close_limit: options.session.close_limit,
             stopped_at: OnceLock::new(),

@@ -251,8 +251,12 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
 
     /// Queues a frame whose sender was told that it will be sent. If the session is gone by now, so is its frame.
     fn send_promised(&mut self, key: Key, frame: SharedFrame) {
+        let were_refused = self.hub.ports[self.index].slots.take(key, frame.len());
         let Some(seat) = self.sessions.get_mut(key) else { return };
         let link = &mut seat.session.link;
+        if were_refused {
+            link.note_refusal();
+        }
         match link.admit_promised(frame.len(), &self.desk.options) {
             Ok(()) => {
                 link.queue.push_shared(frame, &self.desk.pool);

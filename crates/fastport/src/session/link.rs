@@ -274,6 +274,11 @@ impl Link {
         self.admit_below(options.limit_bytes, bytes, options, Overflow::Close)
     }
 
+    /// A message was refused that never came here. Whoever sent it waits to hear that the session is writable again.
+    pub(crate) fn note_refusal(&mut self) {
+        self.congested = true;
+    }
+
     #[inline]
     fn admit_below(
         &mut self,

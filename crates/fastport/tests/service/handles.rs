@@ -1,16 +1,17 @@
 //! Other threads, through handles.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use fastport::{CloseReason, Packet, PacketId, SendError};
+use fastport::{CloseReason, Context, Packet, PacketId, PacketView, SendError};
 use fastport_io::Choice;
 
-use crate::common::{Client, pattern};
+use crate::common::{Client, PATIENCE, pattern};
 use crate::probe::{Behaviour, Event, Fixture, on_every_backend};
 
 on_every_backend!(
     a_handle_sends_from_another_thread_in_order,
+    a_thread_that_sends_faster_than_its_worker_takes_is_refused_and_loses_nothing,
     a_handle_to_a_dead_session_says_closed,
     a_handle_closes_and_aborts_sessions,
     a_broadcast_reaches_every_session_and_skips_the_dead,
@@ -31,6 +32,45 @@ fn a_handle_sends_from_another_thread_in_order(backend: Choice) {
         assert!(client.receive() == (number, pattern(usize::from(number))), "packet {number}");
     }
     sender.join().unwrap();
+    drop(client);
+    service.stop();
+}
+
+fn a_thread_that_sends_faster_than_its_worker_takes_is_refused_and_loses_nothing(backend: Choice) {
+    // The handler of its first packet keeps the worker for as long as this is held.
+    static BUSY: Mutex<()> = Mutex::new(());
+    let wait = |_: &mut Context<'_>, _: PacketView<'_>| drop(BUSY.lock().unwrap());
+    let service = Fixture::start(backend, Behaviour { act: wait, ..Behaviour::default() }, |builder| builder);
+    let mut client = service.client();
+    let session = service.handle().session(service.accepted());
+    let busy = BUSY.lock().unwrap();
+    client.send(1, b"");
+    // Much more than may be queued for a session.
+    let (mut accepted, mut refused) = (0, 0);
+    for number in 0..100_000_u32 {
+        match session.send(1, &number.to_be_bytes().repeat(16)) {
+            Ok(()) => accepted += 1,
+            Err(error) => {
+                assert_eq!(error, SendError::Full);
+                refused += 1;
+            }
+        }
+    }
+    drop(busy);
+    assert!(refused > 0);
+    let mut before = None;
+    for _ in 0..accepted {
+        let number = client.receive().1;
+        assert!(Some(&number[..4]) > before.as_deref(), "packets are in order, and each comes once");
+        before = Some(number[..4].to_vec());
+    }
+    // What was refused is not there, and the session lives.
+    let deadline = Instant::now() + PATIENCE;
+    while session.send(2, b"still here") == Err(SendError::Full) {
+        assert!(Instant::now() < deadline, "the queue is empty");
+        std::thread::yield_now();
+    }
+    assert_eq!(client.receive(), (2, b"still here".to_vec()));
     drop(client);
     service.stop();
 }
