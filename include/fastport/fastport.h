@@ -357,7 +357,7 @@ typedef struct {
 typedef struct {
   /// sizeof(fp_server_callbacks).
   size_t struct_bytes;
-  /// A client has connected; `peer` is its address, such as "192.0.2.7:4711" or "[2001:db8::7]:4711".
+  /// A client has connected; `peer` is its address, such as `192.0.2.7:4711` or `[2001:db8::7]:4711`.
   void (*accepted)(void *user, fp_session session, const char *peer);
   /// A connection stands that fp_server_connect asked for with this `token`.
   void (*connected)(void *user, fp_session session, uint64_t token);
@@ -692,7 +692,7 @@ int32_t fp_server_create(const fp_server_options *options,
                          void *user,
                          fp_server *server);
 
-/// Adds an address to listen on, such as "0.0.0.0:6628", "[::]:6628" or "127.0.0.1:0": with port 0 the system chooses one,
+/// Adds an address to listen on, such as `0.0.0.0:6628`, `[::]:6628` or `127.0.0.1:0`: with port 0 the system chooses one,
 /// which fp_server_address tells. Any number of them before the server starts; a server without one accepts nobody and only
 /// makes connections.
 ///

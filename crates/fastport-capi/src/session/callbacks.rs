@@ -31,7 +31,7 @@ use super::{current, fp_server, fp_session, reason};
 pub struct fp_server_callbacks {
     /// sizeof(fp_server_callbacks).
     pub struct_bytes: usize,
-    /// A client has connected; `peer` is its address, such as "192.0.2.7:4711" or "[2001:db8::7]:4711".
+    /// A client has connected; `peer` is its address, such as `192.0.2.7:4711` or `[2001:db8::7]:4711`.
     pub accepted: Option<unsafe extern "C" fn(user: *mut c_void, session: fp_session, peer: *const c_char)>,
     /// A connection stands that fp_server_connect asked for with this `token`.
     pub connected: Option<unsafe extern "C" fn(user: *mut c_void, session: fp_session, token: u64)>,

@@ -78,7 +78,7 @@ pub unsafe extern "C" fn fp_server_create(
     })
 }
 
-/// Adds an address to listen on, such as "0.0.0.0:6628", "[::]:6628" or "127.0.0.1:0": with port 0 the system chooses one,
+/// Adds an address to listen on, such as `0.0.0.0:6628`, `[::]:6628` or `127.0.0.1:0`: with port 0 the system chooses one,
 /// which fp_server_address tells. Any number of them before the server starts; a server without one accepts nobody and only
 /// makes connections.
 ///
