@@ -371,8 +371,14 @@ impl<P: AsyncIoProvider> Rig<P> {
             let socket = self.socket_for(&listener.address);
             let connect = self.connect(socket, &listener.address);
             self.turn();
-            if !self.is_finished(connect) {
-                return (socket, connect);
+            // A slow system takes a while for a handshake, one that is refused repeats it only after a second.
+            let deadline = self.provider.now() + Duration::from_millis(100);
+            while !self.is_finished(connect) {
+                let left = deadline.saturating_duration_since(self.provider.now());
+                if left.is_zero() {
+                    return (socket, connect);
+                }
+                self.collect(Some(left));
             }
             self.final_of(connect).result.expect("the listener's queue takes it");
         }
