@@ -62,7 +62,7 @@ pub struct IoUringOptions {
     pub buffer_ring: bool,
     /// Multishot receive (6.0), needs `buffer_ring`; otherwise one request a receive.
     pub multishot_receive: bool,
-    /// Registered buffers (5.13 for updates); otherwise registered regions are used like ordinary memory.
+    /// Registered buffers (5.19, for a table that is filled later); otherwise registered regions are used like ordinary memory.
     pub fixed_buffers: bool,
     /// Registered descriptors. Off by default: measured without effect, and each socket costs a call more.
     pub fixed_files: bool,

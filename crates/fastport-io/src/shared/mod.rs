@@ -8,8 +8,8 @@
 //!
 //! # Threads
 //! The provider stays with the thread that opened it. A [`Remote`] is `Send`, `Sync` and cheap to clone; posting costs a
-//! short lock, and a wake if the owner sleeps and was not woken already. What comes of a request arrives in a batch of the owner's,
-//! with the context that was posted with it: the owner knows what to do with it, or passes it on.
+//! short lock, and a wake if the owner sleeps and was not woken already. What comes of a request arrives in a batch of the
+//! owner's, with the context that was posted with it: the owner knows what to do with it, or passes it on.
 //!
 //! # Order
 //! The requests of one thread are submitted in the order in which it posted them. Between threads, and between requests and

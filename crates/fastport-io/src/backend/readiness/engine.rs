@@ -25,9 +25,10 @@ use crate::waker::Waker;
 ///
 /// # Calls
 /// A receive that leaves room in its buffer has emptied a stream socket, and new data makes a new edge, so no call is
-/// spent on `EAGAIN`: an echoed packet costs one receive and one send, and the send needs no operation. Receives are made one by one as completions are
-/// asked for, so that a handler that drops its lease gives a hot buffer to the next of them. Most sends complete as they
-/// start; every other poll hands such completions over without asking the selector, which saves half of its calls.
+/// spent on `EAGAIN`: an echoed packet costs one receive and one send. Receives are made one by one as completions are
+/// asked for, so that a handler that drops its lease gives a hot buffer to the next of them. Most sends are taken whole at
+/// once, and need no operation; every other poll hands such completions over without asking the selector, which saves half
+/// of its calls.
 pub struct ReadinessDriver<S> {
     selector: S,
     waker: Waker,
