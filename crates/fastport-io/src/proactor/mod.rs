@@ -6,8 +6,10 @@
 mod core;
 mod deadlines;
 mod driver;
+mod lanes;
 mod op;
 mod regions;
+mod report;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! An operation in flight, and its place in a lane of its socket.
+//! An operation in flight.
 
 use std::net::SocketAddr;
 
@@ -55,24 +55,6 @@ impl Work {
             Self::Region { length, .. } => *length,
             Self::Nothing | Self::Receive(_) | Self::Connect(_) => 0,
         }
-    }
-}
-
-/// The operations of one direction of a socket, by index, in the order of their submission.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Lane {
-    pub(super) head: Option<u32>,
-    pub(super) tail: Option<u32>,
-}
-
-pub(super) const READ: usize = 0;
-pub(super) const WRITE: usize = 1;
-
-/// The lane that operations of a kind belong to.
-pub(super) const fn lane_of(kind: OpKind) -> usize {
-    match kind {
-        OpKind::Connect | OpKind::Send => WRITE,
-        _ => READ,
     }
 }
 
