@@ -130,6 +130,9 @@ impl<S: Default> Core<S> {
         match &result {
             Err(error) if error.ends_connection() && entry.failure.is_none() => {
                 entry.failure = Some(error.os_code());
+                if matches!(error.code(), ErrorCode::ConnectionReset | ErrorCode::ConnectionTimeout) {
+                    self.broken.push(op.socket);
+                }
                 result
             }
             Ok(0) => entry.failure.map_or(result, |os_code| Err(Error::from_os(os_code))),
