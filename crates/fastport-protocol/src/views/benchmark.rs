@@ -7,7 +7,7 @@ use crate::benchmark::{BenchmarkRequest, BenchmarkResponse};
 use crate::codec::{Decode, Encode};
 use crate::commons::Header;
 use crate::error::{DecodeError, EncodeError};
-use crate::wire::{FieldReader, FieldSink, Fields, encode_fields, fields_len};
+use crate::wire::{FieldReader, Fields, Layout};
 
 /// A [`BenchmarkRequest`] that borrows its payload.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub struct BenchmarkRequestView<'a> {
 }
 
 impl<'a> Decode<'a> for BenchmarkRequestView<'a> {
+    #[inline]
     fn decode_from(payload: &'a [u8]) -> Result<Self, DecodeError> {
         let mut view = Self::default();
         let mut fields = FieldReader::new(payload);
@@ -39,22 +40,31 @@ impl<'a> Decode<'a> for BenchmarkRequestView<'a> {
     }
 }
 
-impl Fields for BenchmarkRequestView<'_> {
-    fn list(&self, sink: &mut impl FieldSink) {
-        list_header(self.header, sink);
-        sink.uint64(2, self.client_timestamp_ns);
-        sink.uint64(3, u64::from(self.sequence));
-        sink.bytes(4, self.payload);
+impl<'a> BenchmarkRequestView<'a> {
+    /// The message, ready to be sent.
+    #[inline]
+    pub fn lay_out(&self) -> Layout<'a> {
+        Layout::of(self)
+    }
+}
+
+impl<'a> Fields<'a> for BenchmarkRequestView<'a> {
+    #[inline]
+    fn list(&self, layout: &mut Layout<'a>) {
+        list_header(self.header, layout);
+        layout.uint64(2, self.client_timestamp_ns);
+        layout.uint64(3, u64::from(self.sequence));
+        layout.bytes(4, self.payload);
     }
 }
 
 impl Encode for BenchmarkRequestView<'_> {
     fn wire_len(&self) -> usize {
-        fields_len(self)
+        self.lay_out().wire_len()
     }
 
     fn encode_into(&self, buffer: &mut impl BufMut) -> Result<(), EncodeError> {
-        encode_fields(self, buffer)
+        self.lay_out().encode_into(buffer)
     }
 }
 
@@ -90,6 +100,7 @@ pub struct BenchmarkResponseView<'a> {
 }
 
 impl<'a> Decode<'a> for BenchmarkResponseView<'a> {
+    #[inline]
     fn decode_from(payload: &'a [u8]) -> Result<Self, DecodeError> {
         let mut view = Self::default();
         let mut fields = FieldReader::new(payload);
@@ -109,25 +120,34 @@ impl<'a> Decode<'a> for BenchmarkResponseView<'a> {
     }
 }
 
-impl Fields for BenchmarkResponseView<'_> {
-    fn list(&self, sink: &mut impl FieldSink) {
-        list_header(self.header, sink);
-        sink.uint64(2, sign_extended(self.result));
-        sink.uint64(3, self.client_timestamp_ns);
-        sink.uint64(4, self.server_recv_timestamp_ns);
-        sink.uint64(5, self.server_send_timestamp_ns);
-        sink.uint64(6, u64::from(self.sequence));
-        sink.bytes(7, self.payload);
+impl<'a> BenchmarkResponseView<'a> {
+    /// The message, ready to be sent.
+    #[inline]
+    pub fn lay_out(&self) -> Layout<'a> {
+        Layout::of(self)
+    }
+}
+
+impl<'a> Fields<'a> for BenchmarkResponseView<'a> {
+    #[inline]
+    fn list(&self, layout: &mut Layout<'a>) {
+        list_header(self.header, layout);
+        layout.uint64(2, sign_extended(self.result));
+        layout.uint64(3, self.client_timestamp_ns);
+        layout.uint64(4, self.server_recv_timestamp_ns);
+        layout.uint64(5, self.server_send_timestamp_ns);
+        layout.uint64(6, u64::from(self.sequence));
+        layout.bytes(7, self.payload);
     }
 }
 
 impl Encode for BenchmarkResponseView<'_> {
     fn wire_len(&self) -> usize {
-        fields_len(self)
+        self.lay_out().wire_len()
     }
 
     fn encode_into(&self, buffer: &mut impl BufMut) -> Result<(), EncodeError> {
-        encode_fields(self, buffer)
+        self.lay_out().encode_into(buffer)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::codec::{Decode, Encode};
 use crate::commons::Header;
 use crate::error::{DecodeError, EncodeError};
 use crate::tests::{EchoRequest, EchoResponse};
-use crate::wire::{FieldReader, FieldSink, Fields, encode_fields, fields_len};
+use crate::wire::{FieldReader, Fields, Layout};
 
 /// An [`EchoRequest`] that borrows its content.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,6 +21,7 @@ pub struct EchoRequestView<'a> {
 }
 
 impl<'a> Decode<'a> for EchoRequestView<'a> {
+    #[inline]
     fn decode_from(payload: &'a [u8]) -> Result<Self, DecodeError> {
         let mut view = Self::default();
         let mut fields = FieldReader::new(payload);
@@ -36,21 +37,30 @@ impl<'a> Decode<'a> for EchoRequestView<'a> {
     }
 }
 
-impl Fields for EchoRequestView<'_> {
-    fn list(&self, sink: &mut impl FieldSink) {
-        list_header(self.header, sink);
-        sink.bytes(2, self.data);
-        sink.bytes(3, self.data_str.as_bytes());
+impl<'a> EchoRequestView<'a> {
+    /// The message, ready to be sent.
+    #[inline]
+    pub fn lay_out(&self) -> Layout<'a> {
+        Layout::of(self)
+    }
+}
+
+impl<'a> Fields<'a> for EchoRequestView<'a> {
+    #[inline]
+    fn list(&self, layout: &mut Layout<'a>) {
+        list_header(self.header, layout);
+        layout.bytes(2, self.data);
+        layout.bytes(3, self.data_str.as_bytes());
     }
 }
 
 impl Encode for EchoRequestView<'_> {
     fn wire_len(&self) -> usize {
-        fields_len(self)
+        self.lay_out().wire_len()
     }
 
     fn encode_into(&self, buffer: &mut impl BufMut) -> Result<(), EncodeError> {
-        encode_fields(self, buffer)
+        self.lay_out().encode_into(buffer)
     }
 }
 
@@ -75,6 +85,7 @@ pub struct EchoResponseView<'a> {
 }
 
 impl<'a> Decode<'a> for EchoResponseView<'a> {
+    #[inline]
     fn decode_from(payload: &'a [u8]) -> Result<Self, DecodeError> {
         let mut view = Self::default();
         let mut fields = FieldReader::new(payload);
@@ -91,22 +102,31 @@ impl<'a> Decode<'a> for EchoResponseView<'a> {
     }
 }
 
-impl Fields for EchoResponseView<'_> {
-    fn list(&self, sink: &mut impl FieldSink) {
-        list_header(self.header, sink);
-        sink.uint64(2, sign_extended(self.result));
-        sink.bytes(3, self.data);
-        sink.bytes(4, self.data_str.as_bytes());
+impl<'a> EchoResponseView<'a> {
+    /// The message, ready to be sent.
+    #[inline]
+    pub fn lay_out(&self) -> Layout<'a> {
+        Layout::of(self)
+    }
+}
+
+impl<'a> Fields<'a> for EchoResponseView<'a> {
+    #[inline]
+    fn list(&self, layout: &mut Layout<'a>) {
+        list_header(self.header, layout);
+        layout.uint64(2, sign_extended(self.result));
+        layout.bytes(3, self.data);
+        layout.bytes(4, self.data_str.as_bytes());
     }
 }
 
 impl Encode for EchoResponseView<'_> {
     fn wire_len(&self) -> usize {
-        fields_len(self)
+        self.lay_out().wire_len()
     }
 
     fn encode_into(&self, buffer: &mut impl BufMut) -> Result<(), EncodeError> {
-        encode_fields(self, buffer)
+        self.lay_out().encode_into(buffer)
     }
 }
 

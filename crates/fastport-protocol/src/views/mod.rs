@@ -17,25 +17,30 @@ pub use echo::{EchoRequestView, EchoResponseView};
 
 use crate::commons::Header;
 use crate::error::DecodeError;
-use crate::wire::{FieldReader, FieldSink, Fields};
+use crate::wire::{FieldReader, Fields};
+
+pub use crate::wire::Layout;
 
 /// The number of the header field in every message.
 const HEADER: u32 = 1;
 
-impl Fields for Header {
-    fn list(&self, sink: &mut impl FieldSink) {
-        sink.uint64(1, self.request_id);
-        sink.uint64(2, self.timestamp_ms);
+impl<'content> Fields<'content> for Header {
+    #[inline]
+    fn list(&self, layout: &mut Layout<'content>) {
+        layout.uint64(1, self.request_id);
+        layout.uint64(2, self.timestamp_ms);
     }
 }
 
-fn list_header(header: Option<Header>, sink: &mut impl FieldSink) {
+#[inline]
+fn list_header(header: Option<Header>, layout: &mut Layout<'_>) {
     if let Some(header) = header {
-        sink.message(HEADER, &header);
+        layout.message(HEADER, &header);
     }
 }
 
 /// Reads a header into one that an earlier field may have begun.
+#[inline]
 fn merge_header(header: &mut Option<Header>, mut fields: FieldReader<'_>) -> Result<(), DecodeError> {
     let header = header.get_or_insert_default();
     while let Some(key) = fields.next_key()? {
@@ -49,6 +54,7 @@ fn merge_header(header: &mut Option<Header>, mut fields: FieldReader<'_>) -> Res
 }
 
 /// An enum or int32 on the wire: a negative number takes all 64 bits.
+#[inline]
 fn sign_extended(value: i32) -> u64 {
     i64::from(value) as u64
 }

@@ -1,14 +1,15 @@
 //! The protobuf wire format, as far as the [views](crate::views) need it.
 //!
-//! A reader over a slice and a writer over any buffer; neither allocates. They accept, refuse and
+//! A reader over a slice and a layout for what is written; neither allocates. They accept, refuse and
 //! write exactly what prost does, which the tests check on arbitrary bytes.
 //! Source: <https://protobuf.dev/programming-guides/encoding/>.
 
+mod layout;
 mod reader;
-mod writer;
 
+pub(crate) use layout::Fields;
+pub use layout::Layout;
 pub(crate) use reader::FieldReader;
-pub(crate) use writer::{FieldSink, Fields, encode_fields, fields_len};
 
 /// How the value of a field is laid out: the lower three bits of its key.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,3 +27,6 @@ const WIRE_TYPE_BITS: u32 = 3;
 
 /// The longest variable-length integer: ten groups of seven bits, the last of which holds bit 63.
 const MAX_VARINT_BYTES: usize = 10;
+
+/// The bit that says that more bytes of a variable-length integer follow, in each of eight bytes.
+const MORE: u64 = 0x8080_8080_8080_8080;

