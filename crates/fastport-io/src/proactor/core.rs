@@ -245,9 +245,9 @@ impl<S: Default> Core<S> {
         None
     }
 
-    /// How many parked streams may try again: no more than there are buffers for.
-    pub(super) fn resumable(&self) -> usize {
-        if self.parked.is_empty() { 0 } else { self.parked.len().min(self.pool.available()) }
+    /// Streams that wait for a buffer.
+    pub(super) fn parked(&self) -> usize {
+        self.parked.len()
     }
 
     /// True if a stream waits for a buffer.

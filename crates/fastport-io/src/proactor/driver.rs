@@ -42,6 +42,11 @@ pub(crate) trait Driver: Sized + 'static {
         Ok(())
     }
 
+    /// How many streams can get a buffer now. If none can but the pool may grow, one is to try.
+    fn obtainable_buffers(&self, core: &Core<Self::SocketState>) -> usize {
+        core.pool.available()
+    }
+
     fn info(&self) -> &ProviderInfo;
 
     fn waker(&self) -> &Waker;

@@ -105,10 +105,19 @@ impl<D: Driver> Proactor<D> {
             self.core.finish(close, Ok(0));
         }
         // A stream that finds no buffer parks again at the end of the line, so each gets one try.
-        for _ in 0..self.core.resumable() {
+        for _ in 0..self.resumable() {
             let Some(op) = self.core.next_to_resume() else { break };
             self.driver.start(&mut self.core, op);
         }
+    }
+
+    /// How many parked streams may try again: no more than there are buffers for, and one if the pool has to grow for it.
+    fn resumable(&self) -> usize {
+        if !self.core.has_parked() {
+            return 0;
+        }
+        let may_grow = self.core.pool.available().min(1);
+        self.core.parked().min(self.driver.obtainable_buffers(&self.core).max(may_grow))
     }
 
     /// Polls the driver once, sleeping at most `wait`, spinning before if configured.
@@ -358,7 +367,7 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
                 (first, second) => first.or(second),
             };
             // No sleep while streams stand in line and there are buffers: those that were let go on may have no data.
-            let wait = if ready > 0 || timeout == Some(Duration::ZERO) || self.core.resumable() > 0 {
+            let wait = if ready > 0 || timeout == Some(Duration::ZERO) || self.resumable() > 0 {
                 Some(Duration::ZERO)
             } else {
                 until.map(|until| until.saturating_duration_since(self.driver.now()))

@@ -180,6 +180,10 @@ impl Driver for IoUringDriver {
         Ok(())
     }
 
+    fn obtainable_buffers(&self, core: &Core<SocketState>) -> usize {
+        self.buffers.as_ref().map_or(core.pool.available(), BufferRing::obtainable)
+    }
+
     fn info(&self) -> &ProviderInfo {
         &self.info
     }
