@@ -60,6 +60,9 @@ use crate::waker::Waker;
 /// Dead ids give `SocketNotRegistered`, a closing socket `InvalidSocket`, empty or outlying ranges
 /// `InvalidBuffer`, too many operations `NoResources`. Errors of a connection arrive in completions.
 pub trait AsyncIoProvider: Sized {
+    /// Whether [`send_at_once`](Self::send_at_once) is worth a call: the backend sends by a call of its own (epoll, kqueue).
+    const SENDS_AT_ONCE: bool = false;
+
     /// Sets the backend up, with the best features that this system grants.
     ///
     /// # Errors
@@ -122,6 +125,19 @@ pub trait AsyncIoProvider: Sized {
     /// Sends one or two buffers, whole and in order.
     #[allow(clippy::result_large_err, reason = "a refused send gives its buffers back; boxing them would allocate")]
     fn send(&mut self, socket: SocketId, buffers: SendBuffers, context: u64) -> Result<OpId, Rejected<SendBuffers>>;
+
+    /// Sends as much of `first`, then of `second`, as the system takes without waiting, and returns how many bytes that
+    /// were. It is no operation: nothing is borrowed after the call, and no completion follows. What was not taken is to be
+    /// sent by [`send`](Self::send).
+    ///
+    /// 0 if the system takes nothing now, if sends of this socket are in flight, whose bytes come first, or if the backend
+    /// is not one that [`SENDS_AT_ONCE`](Self::SENDS_AT_ONCE).
+    ///
+    /// # Errors
+    /// Those of a refused `send`, and those that its completion would tell.
+    fn send_at_once(&mut self, _socket: SocketId, _first: &[u8], _second: &[u8]) -> Result<usize> {
+        Ok(0)
+    }
 
     /// Receives once into a buffer, which comes back in the completion.
     fn receive(

@@ -142,6 +142,17 @@ impl SendBuffers {
         (self.first, self.second)
     }
 
+    /// The bytes of both; the second slice is empty if there is one only.
+    ///
+    /// # Safety
+    /// The caller is the thread that the memory belongs to, and nobody else runs on it while the slices are used: their
+    /// owner, such as a ring, may write behind them, and after their consumption over them.
+    pub(crate) unsafe fn as_slices(&self) -> (&[u8], &[u8]) {
+        // SAFETY: a buffer's owner keeps its bytes valid; that they do not change meanwhile the caller promises.
+        let slice = |buffer: &SendBuffer| unsafe { std::slice::from_raw_parts(buffer.as_ptr(), buffer.len()) };
+        (slice(&self.first), self.second.as_ref().map_or(&[], slice))
+    }
+
     /// The ranges that are still to be sent after `sent` bytes: one or two, none of them empty unless nothing is left.
     pub(crate) fn remaining(&self, sent: usize) -> ((*const u8, usize), Option<(*const u8, usize)>) {
         let first_len = self.first.len();

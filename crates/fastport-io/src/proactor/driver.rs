@@ -12,7 +12,7 @@
 use std::time::{Duration, Instant};
 
 use super::core::Core;
-use crate::buffer::{BufferPool, Region, SendBuffers};
+use crate::buffer::{BufferPool, Region};
 use crate::config::ProviderConfig;
 use crate::error::Result;
 use crate::info::ProviderInfo;
@@ -75,14 +75,18 @@ pub(crate) trait Driver: Sized + 'static {
     /// Begins an operation, which is at the head of its lane. Also called to let a parked stream go on.
     fn start(&mut self, core: &mut Core<Self::SocketState>, op: OpId);
 
-    /// Tries to send without an operation: nothing is in flight in the socket's writing lane. Returns how many bytes the
-    /// system took; what is left becomes an operation. For systems that send by a call, and so know at once.
+    /// The system sends by a call, and so knows at once: [`Driver::send_at_once`] is worth a try.
+    const SENDS_AT_ONCE: bool = false;
+
+    /// Sends without an operation, as much as the system takes: nothing is in flight in the socket's writing lane. Returns
+    /// how many bytes that were.
     #[inline]
     fn send_at_once(
         &mut self,
         _core: &mut Core<Self::SocketState>,
         _socket: SocketId,
-        _buffers: &SendBuffers,
+        _first: &[u8],
+        _second: &[u8],
     ) -> Result<u32> {
         Ok(0)
     }

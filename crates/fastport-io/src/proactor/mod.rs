@@ -295,13 +295,44 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
             Ok(is_free) => is_free,
             Err(error) => return Err(Rejected { error, returned: buffers }),
         };
-        let sent = if is_free { self.driver.send_at_once(&mut self.core, socket, &buffers) } else { Ok(0) };
-        let op = match sent {
+        let begun = if D::SENDS_AT_ONCE && is_free {
+            // SAFETY: the buffers are held for longer than the call, and nothing else runs on this thread, to which their
+            // memory belongs, while it lasts.
+            let (first, second) = unsafe { buffers.as_slices() };
+            self.driver.send_at_once(&mut self.core, socket, first, second)
+        } else {
+            Ok(0)
+        };
+        let op = match begun {
             Ok(0) => self.submit(OpKind::Send, socket, context, Work::Send(buffers)),
-            Ok(bytes) if bytes as usize == length => self.core.complete_send(context, bytes),
+            Ok(bytes) if bytes as usize == length => {
+                self.core.count_sent_at_once(bytes);
+                self.core.complete_send(context, bytes)
+            }
             begun => self.submit_begun_send(socket, context, buffers, begun),
         };
         Ok(op.expect("room and socket were checked"))
+    }
+
+    const SENDS_AT_ONCE: bool = D::SENDS_AT_ONCE;
+
+    #[inline]
+    fn send_at_once(&mut self, socket: SocketId, first: &[u8], second: &[u8]) -> Result<usize> {
+        if first.is_empty() || !D::SENDS_AT_ONCE || !self.check(socket, OpKind::Send)? {
+            return Ok(0);
+        }
+        match self.driver.send_at_once(&mut self.core, socket, first, second) {
+            Ok(0) => Ok(0),
+            Ok(bytes) => {
+                self.core.count_sent_at_once(bytes);
+                self.core.counters.completions += 1;
+                Ok(bytes as usize)
+            }
+            Err(error) => {
+                self.core.count_failed_at_once(socket, &error);
+                Err(error)
+            }
+        }
     }
 
     fn receive(

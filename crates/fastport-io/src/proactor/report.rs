@@ -4,7 +4,7 @@ use super::core::Core;
 use super::op::{Op, OpState, Work};
 use crate::buffer::Lease;
 use crate::error::{Error, ErrorCode, Result};
-use crate::operation::{Completion, OpId, OpKind, Payload};
+use crate::operation::{Completion, OpId, OpKind, Payload, SocketId};
 use crate::socket::Socket;
 
 impl<S: Default> Core<S> {
@@ -122,31 +122,54 @@ impl<S: Default> Core<S> {
         self.ready.push_back(Completion { context: op.context, op: id, kind: op.kind, more: false, result, payload });
     }
 
-    /// A system tells an error that ended a connection once, to whichever direction asks first; after that a receive
-    /// returns 0, which would look like the end of the peer's data. So the error is kept, and told again instead.
+    /// Of the end of a transfer: keeps an error that ended the connection, and tells it in place of the end of the peer's
+    /// data.
     fn note_end_of_connection(&mut self, op: &Op, result: Result<u32>) -> Result<u32> {
-        let moves_data = matches!(op.kind, OpKind::Send | OpKind::Receive | OpKind::ReceiveStream);
-        let Some(entry) = self.sockets.get_mut(op.socket.0).filter(|_| moves_data) else { return result };
-        match &result {
-            Err(error) if error.ends_connection() && entry.failure.is_none() => {
-                entry.failure = Some(error.os_code());
-                if matches!(error.code(), ErrorCode::ConnectionReset | ErrorCode::ConnectionTimeout) {
-                    self.broken.push(op.socket);
-                }
-                result
-            }
-            Ok(0) => entry.failure.map_or(result, |os_code| Err(Error::from_os(os_code))),
-            _ => result,
+        if !matches!(op.kind, OpKind::Send | OpKind::Receive | OpKind::ReceiveStream) {
+            return result;
+        }
+        if let Err(error) = &result {
+            self.note_failure(op.socket, error);
+            return result;
+        }
+        let failure = self.sockets.get(op.socket.0).and_then(|entry| entry.failure);
+        failure.map_or(result, |os_code| Err(Error::from_os(os_code)))
+    }
+
+    /// A system tells an error that ended a connection once, to whichever direction asks first; after that a receive
+    /// returns 0, which would look like the end of the peer's data. So the error is kept, to be told again.
+    pub(super) fn note_failure(&mut self, socket: SocketId, error: &Error) {
+        let Some(entry) = self.sockets.get_mut(socket.0) else { return };
+        if !error.ends_connection() || entry.failure.is_some() {
+            return;
+        }
+        entry.failure = Some(error.os_code());
+        if matches!(error.code(), ErrorCode::ConnectionReset | ErrorCode::ConnectionTimeout) {
+            self.broken.push(socket);
         }
     }
 
-    /// The completion of a send that needed no operation: the system took all its `bytes` bytes at once.
+    /// A send that needed no operation: the system took its bytes at once.
     #[inline]
-    pub(super) fn complete_send(&mut self, context: u64, bytes: u32) -> Result<OpId> {
-        let op = OpId(self.ops.spent_key()?);
+    pub(super) fn count_sent_at_once(&mut self, bytes: u32) {
         self.counters.requests += 1;
         self.counters.bytes_sent += u64::from(bytes);
         self.latency.record(0);
+    }
+
+    /// A send that failed before it was an operation.
+    #[cold]
+    pub(super) fn count_failed_at_once(&mut self, socket: SocketId, error: &Error) {
+        self.counters.requests += 1;
+        self.counters.completions += 1;
+        self.counters.errors += 1;
+        self.note_failure(socket, error);
+    }
+
+    /// The completion of such a send, where one is asked for.
+    #[inline]
+    pub(super) fn complete_send(&mut self, context: u64, bytes: u32) -> Result<OpId> {
+        let op = OpId(self.ops.spent_key()?);
         self.ready_finals += 1;
         let (kind, result, payload) = (OpKind::Send, Ok(bytes), Payload::None);
         self.ready.push_back(Completion { context, op, kind, more: false, result, payload });

@@ -105,6 +105,10 @@ macro_rules! suite {
                 every_kind_of_memory_can_be_sent
                 a_send_holds_its_memory_until_it_completes
                 a_byte_ring_is_sent_across_its_wrap
+                what_is_sent_at_once_stands_before_the_send_of_the_rest
+                nothing_is_sent_at_once_past_a_send_in_flight
+                a_send_at_once_that_meets_a_reset_is_told_and_remembered
+                a_send_at_once_to_a_socket_that_takes_no_operation_is_refused
                 a_send_to_a_peer_that_is_gone_fails_as_reset
             }
             half_close {

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use fastport_io::{AsyncIoProvider, ByteRing, OpId, PoolConfig, ProviderConfig, SendBuffer, SendBuffers, SocketId};
+use fastport_io::{
+    AsyncIoProvider, ByteRing, CloseMode, ErrorCode, OpId, PoolConfig, ProviderConfig, SendBuffer, SendBuffers,
+    SocketId,
+};
 
 use crate::receive_stream::stream_exactly;
 use crate::rig::{Outcome, Rig, assert_same, pattern};
@@ -175,4 +178,71 @@ pub(crate) fn a_send_to_a_peer_that_is_gone_fails_as_reset<P: AsyncIoProvider>(c
         let completion = rig.final_of(send);
         completion.result.is_err() && completion.code() == fastport_io::ErrorCode::ConnectionReset
     });
+}
+
+pub(crate) fn what_is_sent_at_once_stands_before_the_send_of_the_rest<P: AsyncIoProvider>(config: &ProviderConfig) {
+    let mut rig = Rig::<P>::open(config);
+    let (client, server) = rig.pair();
+    let mut sent_at_once = 0;
+    let mut expected = Vec::new();
+    for round in 0..50 {
+        let bytes = pattern(round, 100);
+        let (first, second) = bytes.split_at(60);
+        let taken = rig.provider.send_at_once(client, first, second).unwrap();
+        assert!(taken <= bytes.len());
+        sent_at_once += taken;
+        if taken < bytes.len() {
+            let rest = rig.send(client, bytes[taken..].to_vec());
+            assert_eq!(rig.final_of(rest).bytes_moved(), bytes.len() - taken);
+        }
+        expected.extend_from_slice(&bytes);
+    }
+    assert_eq!(sent_at_once > 0, P::SENDS_AT_ONCE, "{sent_at_once} bytes were sent at once");
+    assert_same(&rig.receive_exactly(server, expected.len()), &expected);
+    let stats = rig.provider.stats();
+    assert_eq!((stats.bytes_sent as usize, stats.pending), (expected.len(), 0));
+}
+
+pub(crate) fn nothing_is_sent_at_once_past_a_send_in_flight<P: AsyncIoProvider>(config: &ProviderConfig) {
+    let mut rig = Rig::<P>::open(config);
+    let (client, server) = rig.pair();
+    rig.narrow(client, server);
+    let sent = pattern(1, 4 * MIB);
+    let send = rig.send(client, sent.clone());
+    rig.turn();
+    assert!(!rig.is_finished(send));
+    assert_eq!(rig.provider.send_at_once(client, b"too early", b"").unwrap(), 0);
+    assert_same(&rig.receive_exactly(server, sent.len()), &sent);
+    assert_eq!(rig.final_of(send).bytes_moved(), sent.len());
+}
+
+pub(crate) fn a_send_at_once_that_meets_a_reset_is_told_and_remembered<P: AsyncIoProvider>(config: &ProviderConfig) {
+    if !P::SENDS_AT_ONCE {
+        return;
+    }
+    let mut rig = Rig::<P>::open(config);
+    let (client, server) = rig.pair();
+    let close = rig.close(client, CloseMode::Abortive);
+    rig.final_of(close).result.expect("closing succeeds");
+    let error = (0..1000).find_map(|_| {
+        rig.turn();
+        rig.provider.send_at_once(server, b"anyone?", b"").err()
+    });
+    assert_eq!(error.expect("the reset arrives").code(), ErrorCode::ConnectionReset);
+    // The system has told it, and would now tell the end of the peer's data.
+    let receive = rig.receive(server, 64);
+    assert_eq!(rig.final_of(receive).code(), ErrorCode::ConnectionReset);
+}
+
+pub(crate) fn a_send_at_once_to_a_socket_that_takes_no_operation_is_refused<P: AsyncIoProvider>(
+    config: &ProviderConfig,
+) {
+    if !P::SENDS_AT_ONCE {
+        return;
+    }
+    let mut rig = Rig::<P>::open(config);
+    let (client, _server) = rig.pair();
+    rig.close_now(client);
+    let refused = rig.provider.send_at_once(client, b"late", b"").unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::SocketNotRegistered);
 }

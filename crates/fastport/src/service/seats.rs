@@ -86,16 +86,22 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         if let Err(error) = &completion.result {
             return Self::operation_failed(link, &mut self.desk, error);
         }
-        let Some(bytes) = link.sent() else { return };
-        self.desk.stats.bytes_sent += bytes as u64;
-        self.desk.count_queued(link);
-        self.delivery.sent(link, &mut self.desk, bytes);
-        if link.take_writable(&self.desk.options) {
-            self.delivery.writable(link, &mut self.desk);
-            self.desk.mark_dirty(link);
+        if let Some(bytes) = link.sent() {
+            Self::bytes_went_out(link, &mut self.desk, &mut self.delivery, bytes);
+        }
+    }
+
+    #[inline]
+    fn bytes_went_out(link: &mut Link, desk: &mut Desk<F>, delivery: &mut D, bytes: usize) {
+        desk.stats.bytes_sent += bytes as u64;
+        desk.count_queued(link);
+        delivery.sent(link, desk, bytes);
+        if link.take_writable(&desk.options) {
+            delivery.writable(link, desk);
+            desk.mark_dirty(link);
         }
         if link.queue.queued() > 0 || !link.is_open() {
-            self.desk.mark_dirty(link);
+            desk.mark_dirty(link);
         }
     }
 
@@ -168,11 +174,14 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
 
     // What is to be done
 
-    /// Carries out what the sessions want, which events of this turn have changed.
+    /// Carries out what the sessions want, which events of this turn have changed. What sends that end at once set off is
+    /// left to the next turn, so that a session that always has more to send cannot hold the worker.
     pub(super) fn look_after_dirty(&mut self, port: &Port) {
         let mut next = 0;
         loop {
-            while let Some(&key) = self.desk.dirty.get(next) {
+            let end = self.desk.dirty.len();
+            while next < end {
+                let key = self.desk.dirty[next];
                 next += 1;
                 self.look_after(key, port);
             }
@@ -180,7 +189,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
                 break;
             }
         }
-        self.desk.dirty.clear();
+        self.desk.dirty.drain(..next);
     }
 
     #[inline]
@@ -188,6 +197,23 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         let Some(seat) = self.sessions.get_mut(key) else { return };
         let link = &mut seat.session.link;
         link.is_dirty = false;
+        if P::SENDS_AT_ONCE
+            && let Some((first, second)) = link.next_send_at_once()
+        {
+            match self.provider.send_at_once(seat.socket, first, second) {
+                Ok(0) => {}
+                Ok(bytes) => {
+                    self.desk.stats.completions += 1;
+                    link.sent_at_once(bytes);
+                    Self::bytes_went_out(link, &mut self.desk, &mut self.delivery, bytes);
+                }
+                Err(error) => {
+                    self.desk.stats.completions += 1;
+                    self.desk.stats.errors += 1;
+                    Self::operation_failed(link, &mut self.desk, &error);
+                }
+            }
+        }
         if let Some(buffers) = link.next_send()
             && let Err(rejected) = self.provider.send(seat.socket, buffers, key.to_bits())
         {

@@ -198,8 +198,11 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         self.is_stopping && self.sessions.is_empty() && self.listeners.iter().all(Listener::is_closed)
     }
 
-    /// Until the next timer; for ever without one.
+    /// Until the next timer; for ever without one. Not at all while sessions are to be looked after.
     fn wait_limit(&self) -> Option<Duration> {
+        if !self.desk.dirty.is_empty() {
+            return Some(Duration::ZERO);
+        }
         let deadline = self.timers.next_deadline()?;
         Some(deadline.saturating_duration_since(self.desk.now))
     }

@@ -321,6 +321,23 @@ impl Link {
         }
     }
 
+    /// The bytes that are to be sent now, if they can be sent without an operation. What the system takes of them is
+    /// reported with [`Link::sent_at_once`]; the rest is left to [`Link::next_send`].
+    #[inline]
+    pub(crate) fn next_send_at_once(&self) -> Option<(&[u8], &[u8])> {
+        match self.phase {
+            Phase::Open | Phase::Draining => self.queue.in_one_ring(),
+            _ => None,
+        }
+    }
+
+    /// The system has taken the first `bytes` bytes.
+    #[inline]
+    pub(crate) fn sent_at_once(&mut self, bytes: usize) {
+        self.queue.sent_at_once(bytes);
+        self.stats.bytes_sent += bytes as u64;
+    }
+
     /// What is to be done for the session now, after [`Link::next_send`]; to be asked again until it says `None`.
     pub(crate) fn next_action(&mut self) -> Option<Action> {
         match self.phase {

@@ -157,13 +157,35 @@ impl SendQueue {
         Some(SendBuffers::new(first, next.map(|(part, _)| part)))
     }
 
+    /// All that is queued, if it lies in one ring and no send is in flight: to be sent without an operation.
+    #[inline]
+    pub(crate) fn in_one_ring(&self) -> Option<(&[u8], &[u8])> {
+        match &self.first {
+            Some(Segment::Ring(ring)) if self.in_flight == 0 && ring.len() == self.queued => Some(ring.readable()),
+            _ => None,
+        }
+    }
+
+    /// The system has taken the first `bytes` bytes of [`SendQueue::in_one_ring`].
+    #[inline]
+    pub(crate) fn sent_at_once(&mut self, bytes: usize) {
+        debug_assert_eq!(self.in_flight, 0, "a send in flight goes first");
+        self.remove(bytes);
+    }
+
     /// The send in flight has completed, and with it all its bytes. Returns their number.
     #[inline]
     pub(crate) fn sent(&mut self) -> usize {
         let sent = std::mem::take(&mut self.in_flight) as usize;
         self.segments_in_flight = 0;
-        self.queued -= sent;
-        let mut left = sent;
+        self.remove(sent);
+        sent
+    }
+
+    #[inline]
+    fn remove(&mut self, bytes: usize) {
+        self.queued -= bytes;
+        let mut left = bytes;
         while let Some(first) = &mut self.first {
             let len = first.len();
             if left < len {
@@ -176,7 +198,6 @@ impl SendQueue {
             left -= len;
             self.remove_first();
         }
-        sent
     }
 
     /// Drops everything. A send in flight keeps its bytes alive by itself; its completion means nothing to the queue.

@@ -28,12 +28,12 @@ pub(super) fn receive(socket: &Socket, buffer: &mut [u8]) -> CallResult<usize> {
     retry(|| rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT).map(|(_, bytes)| bytes))
 }
 
-/// `send(2)`, or `sendmsg(2)` for two ranges. May take less than it is given; a dead peer is `EPIPE`, not a signal.
+/// `send(2)`, or `sendmsg(2)` if the second range is not empty. May take less than it is given; a dead peer is `EPIPE`, not a signal.
 #[inline]
-pub(super) fn send(socket: &Socket, first: &[u8], second: Option<&[u8]>) -> CallResult<usize> {
-    let Some(second) = second else {
+pub(super) fn send(socket: &Socket, first: &[u8], second: &[u8]) -> CallResult<usize> {
+    if second.is_empty() {
         return retry(|| rustix::net::send(socket, first, SEND_FLAGS));
-    };
+    }
     let ranges = [IoSlice::new(first), IoSlice::new(second)];
     retry(|| rustix::net::sendmsg(socket, &ranges, &mut SendAncillaryBuffer::default(), SEND_FLAGS))
 }

@@ -8,7 +8,6 @@ use rustix::io::Errno;
 use socket2::Socket;
 
 use super::{Readiness, Selector, calls};
-use crate::buffer::SendBuffers;
 use crate::config::ProviderConfig;
 use crate::error::{Error, ErrorCode, Result};
 use crate::info::{Features, ProviderInfo};
@@ -136,16 +135,20 @@ impl<S: Selector> Driver for ReadinessDriver<S> {
         };
     }
 
+    const SENDS_AT_ONCE: bool = true;
+
     #[inline]
-    fn send_at_once(&mut self, core: &mut Core<SocketState>, socket: SocketId, buffers: &SendBuffers) -> Result<u32> {
+    fn send_at_once(
+        &mut self,
+        core: &mut Core<SocketState>,
+        socket: SocketId,
+        first: &[u8],
+        second: &[u8],
+    ) -> Result<u32> {
         let Some(entry) = core.socket(socket) else { return Ok(0) };
         if entry.state.write_blocked {
             return Ok(0);
         }
-        let (first, second) = buffers.remaining(0);
-        // SAFETY: the buffers are borrowed for longer than the call, and nothing else runs on this thread, to which the
-        // memory belongs, while it lasts.
-        let (first, second) = unsafe { (as_bytes(first), second.map(|second| as_bytes(second))) };
         match calls::send(entry.socket.system(), first, second) {
             Ok(bytes) => Ok(bytes as u32),
             Err(Errno::AGAIN) => self.watch_for_room(core, socket).map(|()| 0),
@@ -267,11 +270,12 @@ impl<S: Selector> ReadinessDriver<S> {
     fn send(&mut self, core: &mut Core<SocketState>, id: OpId, socket: SocketId) -> usize {
         let Some(transfer) = core.transfer(id) else { return 0 };
         let Some(entry) = core.socket_mut(socket) else { return 0 };
-        let constant = |(start, bytes): (*mut u8, usize)| (start.cast_const(), bytes);
-        // SAFETY: the operation keeps these ranges alive until it is finished, which is after this call, and nothing
-        // else runs on this thread, to which the memory belongs, while it lasts.
-        let (first, second) =
-            unsafe { (as_bytes(constant(transfer.first)), transfer.second.map(|second| as_bytes(constant(second)))) };
+        let bytes_of = |(start, bytes): (*mut u8, usize)| {
+            // SAFETY: the operation keeps its ranges alive until it is finished, which is after this call, and nothing else
+            // runs on this thread, to which the memory belongs, while it lasts.
+            unsafe { std::slice::from_raw_parts(start.cast_const(), bytes) }
+        };
+        let (first, second) = (bytes_of(transfer.first), transfer.second.map_or(&[][..], bytes_of));
         match calls::send(entry.socket.system(), first, second) {
             Ok(bytes) => {
                 if core.sent(id, bytes as u32) {
@@ -459,13 +463,6 @@ impl SocketState {
         }
         Ok(())
     }
-}
-
-/// # Safety
-/// The range is initialised memory that stays unchanged and valid for as long as the slice is used.
-unsafe fn as_bytes<'a>((start, bytes): (*const u8, usize)) -> &'a [u8] {
-    // SAFETY: as the caller promises.
-    unsafe { std::slice::from_raw_parts(start, bytes) }
 }
 
 fn error(errno: Errno) -> Error {

@@ -144,6 +144,28 @@ impl Driver for SimDriver {
         }
     }
 
+    const SENDS_AT_ONCE: bool = true;
+
+    fn send_at_once(
+        &mut self,
+        core: &mut Core<SocketState>,
+        socket: SocketId,
+        first: &[u8],
+        _second: &[u8],
+    ) -> Result<u32> {
+        let Some(endpoint) = endpoint(core, socket) else { return Ok(0) };
+        let mut state = self.network.lock();
+        state.participants[self.number].resting_until = None;
+        // Both ways of sending are to be tried: half of the times it is a system that only takes operations.
+        if state.random.chance(0.5) {
+            return Ok(0);
+        }
+        match transfer::connection_of(&state, endpoint)? {
+            Some((connection, side)) => transfer::send_part(&mut state, connection, side, first),
+            None => Ok(0),
+        }
+    }
+
     fn cancel(&mut self, core: &mut Core<SocketState>, op: OpId) {
         let Some((kind, socket)) = core.op(op).map(|op| (op.kind, op.socket)) else { return };
         let Some(endpoint) = endpoint(core, socket) else { return };

@@ -23,24 +23,34 @@ pub(super) enum Tried {
 }
 
 pub(super) fn send(state: &mut State, core: &mut Core<SocketState>, id: OpId, connection: Key, side: Side) -> Tried {
-    if let Some(error) = transfer_fault(state, connection) {
-        return Tried::Achieved(Report::Finished(Err(error)));
-    }
     let Some(transfer) = core.transfer(id) else { return Tried::Nothing };
     let (start, bytes) = transfer.first;
     let rest = transfer.second.map_or(0, |(_, bytes)| bytes);
     // SAFETY: the operation keeps this range alive until it is finished, which is after this call, and nothing else runs
     // on this thread, to which the memory belongs, while it lasts.
-    let mut part = unsafe { std::slice::from_raw_parts(start.cast_const(), bytes) };
+    let part = unsafe { std::slice::from_raw_parts(start.cast_const(), bytes) };
+    match send_part(state, connection, side, part) {
+        Ok(0) => Tried::Nothing,
+        Ok(taken) if taken as usize == bytes && rest == 0 => Tried::Achieved(Report::Sent(taken)),
+        Ok(taken) => Tried::SentPart(taken),
+        Err(error) => Tried::Achieved(Report::Finished(Err(error))),
+    }
+}
+
+/// Sends what the connection takes of `bytes`; 0 if it has no room.
+pub(super) fn send_part(state: &mut State, connection: Key, side: Side, bytes: &[u8]) -> Result<u32> {
+    if let Some(error) = transfer_fault(state, connection) {
+        return Err(error);
+    }
+    let mut part = bytes;
     if part.len() > 1 && state.strikes(Fault::ShortSend) {
         part = &part[..state.random.within(&(1..=part.len() as u64 - 1)) as usize];
     }
     match state.send(connection, side, part) {
-        Transferred::Bytes(taken) if taken == bytes && rest == 0 => Tried::Achieved(Report::Sent(taken as u32)),
-        Transferred::Bytes(taken) => Tried::SentPart(taken as u32),
-        Transferred::Nothing => Tried::Nothing,
-        Transferred::End => Tried::Achieved(Report::Finished(Err(Failure::Ended.into()))),
-        Transferred::Reset => Tried::Achieved(Report::Finished(Err(Failure::Reset.into()))),
+        Transferred::Bytes(taken) => Ok(taken as u32),
+        Transferred::Nothing => Ok(0),
+        Transferred::End => Err(Failure::Ended.into()),
+        Transferred::Reset => Err(Failure::Reset.into()),
     }
 }
 
