@@ -2,12 +2,12 @@
 
 use bytes::BufMut;
 
-use super::{HEADER, list_header, merge_header, sign_extended};
+use super::{HEADER_KEY, list_header, merge_header, sign_extended};
 use crate::benchmark::{BenchmarkRequest, BenchmarkResponse};
 use crate::codec::{Decode, Encode};
 use crate::commons::Header;
 use crate::error::{DecodeError, EncodeError};
-use crate::wire::{FieldReader, Fields, Layout};
+use crate::wire::{FieldReader, Fields, Key, Layout};
 
 /// A [`BenchmarkRequest`] that borrows its payload.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,15 +25,19 @@ pub struct BenchmarkRequestView<'a> {
 impl<'a> Decode<'a> for BenchmarkRequestView<'a> {
     #[inline]
     fn decode_from(payload: &'a [u8]) -> Result<Self, DecodeError> {
+        const CLIENT_TIMESTAMP_NS: Key = Key::integer(2);
+        const SEQUENCE: Key = Key::integer(3);
+        const PAYLOAD: Key = Key::content(4);
+
         let mut view = Self::default();
         let mut fields = FieldReader::new(payload);
         while let Some(key) = fields.next_key()? {
-            match key.field {
-                HEADER => merge_header(&mut view.header, fields.message(key)?)?,
-                2 => view.client_timestamp_ns = fields.uint64(key)?,
-                3 => view.sequence = fields.uint64(key)? as u32,
-                4 => view.payload = fields.bytes(key)?,
-                _ => fields.skip(key)?,
+            match key {
+                HEADER_KEY => merge_header(&mut view.header, fields.message()?)?,
+                CLIENT_TIMESTAMP_NS => view.client_timestamp_ns = fields.integer()?,
+                SEQUENCE => view.sequence = fields.integer()? as u32,
+                PAYLOAD => view.payload = fields.content()?,
+                _ => fields.skip(key, 4)?,
             }
         }
         Ok(view)
@@ -102,18 +106,25 @@ pub struct BenchmarkResponseView<'a> {
 impl<'a> Decode<'a> for BenchmarkResponseView<'a> {
     #[inline]
     fn decode_from(payload: &'a [u8]) -> Result<Self, DecodeError> {
+        const RESULT: Key = Key::integer(2);
+        const CLIENT_TIMESTAMP_NS: Key = Key::integer(3);
+        const SERVER_RECV_TIMESTAMP_NS: Key = Key::integer(4);
+        const SERVER_SEND_TIMESTAMP_NS: Key = Key::integer(5);
+        const SEQUENCE: Key = Key::integer(6);
+        const PAYLOAD: Key = Key::content(7);
+
         let mut view = Self::default();
         let mut fields = FieldReader::new(payload);
         while let Some(key) = fields.next_key()? {
-            match key.field {
-                HEADER => merge_header(&mut view.header, fields.message(key)?)?,
-                2 => view.result = fields.uint64(key)? as i32,
-                3 => view.client_timestamp_ns = fields.uint64(key)?,
-                4 => view.server_recv_timestamp_ns = fields.uint64(key)?,
-                5 => view.server_send_timestamp_ns = fields.uint64(key)?,
-                6 => view.sequence = fields.uint64(key)? as u32,
-                7 => view.payload = fields.bytes(key)?,
-                _ => fields.skip(key)?,
+            match key {
+                HEADER_KEY => merge_header(&mut view.header, fields.message()?)?,
+                RESULT => view.result = fields.integer()? as i32,
+                CLIENT_TIMESTAMP_NS => view.client_timestamp_ns = fields.integer()?,
+                SERVER_RECV_TIMESTAMP_NS => view.server_recv_timestamp_ns = fields.integer()?,
+                SERVER_SEND_TIMESTAMP_NS => view.server_send_timestamp_ns = fields.integer()?,
+                SEQUENCE => view.sequence = fields.integer()? as u32,
+                PAYLOAD => view.payload = fields.content()?,
+                _ => fields.skip(key, 7)?,
             }
         }
         Ok(view)

@@ -2,12 +2,12 @@
 
 use bytes::BufMut;
 
-use super::{HEADER, list_header, merge_header, sign_extended};
+use super::{HEADER_KEY, list_header, merge_header, sign_extended};
 use crate::codec::{Decode, Encode};
 use crate::commons::Header;
 use crate::error::{DecodeError, EncodeError};
 use crate::tests::{EchoRequest, EchoResponse};
-use crate::wire::{FieldReader, Fields, Layout};
+use crate::wire::{FieldReader, Fields, Key, Layout};
 
 /// An [`EchoRequest`] that borrows its content.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,14 +23,17 @@ pub struct EchoRequestView<'a> {
 impl<'a> Decode<'a> for EchoRequestView<'a> {
     #[inline]
     fn decode_from(payload: &'a [u8]) -> Result<Self, DecodeError> {
+        const DATA: Key = Key::content(2);
+        const DATA_STR: Key = Key::content(3);
+
         let mut view = Self::default();
         let mut fields = FieldReader::new(payload);
         while let Some(key) = fields.next_key()? {
-            match key.field {
-                HEADER => merge_header(&mut view.header, fields.message(key)?)?,
-                2 => view.data = fields.bytes(key)?,
-                3 => view.data_str = fields.string(key)?,
-                _ => fields.skip(key)?,
+            match key {
+                HEADER_KEY => merge_header(&mut view.header, fields.message()?)?,
+                DATA => view.data = fields.content()?,
+                DATA_STR => view.data_str = fields.string(3)?,
+                _ => fields.skip(key, 3)?,
             }
         }
         Ok(view)
@@ -87,15 +90,19 @@ pub struct EchoResponseView<'a> {
 impl<'a> Decode<'a> for EchoResponseView<'a> {
     #[inline]
     fn decode_from(payload: &'a [u8]) -> Result<Self, DecodeError> {
+        const RESULT: Key = Key::integer(2);
+        const DATA: Key = Key::content(3);
+        const DATA_STR: Key = Key::content(4);
+
         let mut view = Self::default();
         let mut fields = FieldReader::new(payload);
         while let Some(key) = fields.next_key()? {
-            match key.field {
-                HEADER => merge_header(&mut view.header, fields.message(key)?)?,
-                2 => view.result = fields.uint64(key)? as i32,
-                3 => view.data = fields.bytes(key)?,
-                4 => view.data_str = fields.string(key)?,
-                _ => fields.skip(key)?,
+            match key {
+                HEADER_KEY => merge_header(&mut view.header, fields.message()?)?,
+                RESULT => view.result = fields.integer()? as i32,
+                DATA => view.data = fields.content()?,
+                DATA_STR => view.data_str = fields.string(4)?,
+                _ => fields.skip(key, 4)?,
             }
         }
         Ok(view)

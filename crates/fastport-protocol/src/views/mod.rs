@@ -17,12 +17,13 @@ pub use echo::{EchoRequestView, EchoResponseView};
 
 use crate::commons::Header;
 use crate::error::DecodeError;
-use crate::wire::{FieldReader, Fields};
+use crate::wire::{FieldReader, Fields, Key};
 
 pub use crate::wire::Layout;
 
 /// The number of the header field in every message.
 const HEADER: u32 = 1;
+const HEADER_KEY: Key = Key::content(HEADER);
 
 impl<'content> Fields<'content> for Header {
     #[inline]
@@ -42,12 +43,15 @@ fn list_header(header: Option<Header>, layout: &mut Layout<'_>) {
 /// Reads a header into one that an earlier field may have begun.
 #[inline]
 fn merge_header(header: &mut Option<Header>, mut fields: FieldReader<'_>) -> Result<(), DecodeError> {
+    const REQUEST_ID: Key = Key::integer(1);
+    const TIMESTAMP_MS: Key = Key::integer(2);
+
     let header = header.get_or_insert_default();
     while let Some(key) = fields.next_key()? {
-        match key.field {
-            1 => header.request_id = fields.uint64(key)?,
-            2 => header.timestamp_ms = fields.uint64(key)?,
-            _ => fields.skip(key)?,
+        match key {
+            REQUEST_ID => header.request_id = fields.integer()?,
+            TIMESTAMP_MS => header.timestamp_ms = fields.integer()?,
+            _ => fields.skip(key, 2)?,
         }
     }
     Ok(())

@@ -109,7 +109,10 @@ impl<'content> Layout<'content> {
             buffer.put_slice(content);
             from = until;
         }
-        buffer.put_slice(&self.small[from..self.used]);
+        // Mostly a message ends with its content.
+        if from < self.used {
+            buffer.put_slice(&self.small[from..self.used]);
+        }
     }
 }
 
@@ -198,9 +201,9 @@ mod tests {
             server_recv_timestamp_ns: u64::MAX,
             server_send_timestamp_ns: u64::MAX,
             sequence: u32::MAX,
-            payload: &[1; 1 << 20],
+            payload: &[1; 16 * 1024],
         };
-        let echo = EchoResponseView { header, result: -1, data: &[1; 1 << 20], data_str: "text" };
+        let echo = EchoResponseView { header, result: -1, data: &[1; 16 * 1024], data_str: "text" };
         // A length of a message that is as long as memory can be takes this much more.
         let longer_lengths = MOST_CONTENTS * (MAX_VARINT_BYTES - 3);
         for layout in [benchmark.lay_out(), echo.lay_out()] {

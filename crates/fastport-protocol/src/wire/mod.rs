@@ -9,7 +9,7 @@ mod reader;
 
 pub(crate) use layout::Fields;
 pub use layout::Layout;
-pub(crate) use reader::FieldReader;
+pub(crate) use reader::{FieldReader, Key};
 
 /// How the value of a field is laid out: the lower three bits of its key.
 #[derive(Clone, Copy, PartialEq, Eq)]
