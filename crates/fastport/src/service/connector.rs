@@ -3,6 +3,7 @@
 //! A connector lives from [`Handle::connect`](super::Handle::connect) until its connection is over for good. It holds one
 //! place among the sessions of the service all that time, also while it waits between two attempts.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use fastport_io::slab::Key;
@@ -71,7 +72,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         let now = self.desk.now;
         let key = self.seat(socket, |id| Link::connecting(id, address, now))?;
         if let Some(seat) = self.sessions.get_mut(key) {
-            seat.connector = Some(connector);
+            seat.connector = NonZeroU64::new(connector.to_bits());
         }
         if let Err(error) = self.provider.connect(socket, &address, key.to_bits()) {
             self.keep_error(connector, error);
@@ -92,7 +93,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
     pub(super) fn connect_completed(&mut self, completion: &Completion) {
         let key = Key::from_bits(completion.context);
         let Some(seat) = self.sessions.get_mut(key) else { return };
-        let Some(connector) = seat.connector else { return };
+        let Some(connector) = seat.connector.map(|bits| Key::from_bits(bits.get())) else { return };
         let link = &mut seat.session.link;
         if let Err(error) = &completion.result {
             if link.is_connecting() {

@@ -66,6 +66,8 @@ pub(crate) struct Link {
     peer_has_ended: bool,
     /// It was open, so the handler is told of its end.
     was_open: bool,
+    /// The stage of a graceful close that the worker has set a time limit to.
+    timed_stage: Option<DrainStage>,
     pub(crate) stats: SessionStats,
     pub(crate) queue: SendQueue,
     /// The length of the queue that the worker knows of.
@@ -92,6 +94,7 @@ impl Link {
             reason: None,
             peer_has_ended: false,
             was_open: false,
+            timed_stage: None,
             congested: false,
             congestion_told: false,
             is_dirty: false,
@@ -120,13 +123,20 @@ impl Link {
         matches!(self.phase, Phase::Doomed(_) | Phase::Closing)
     }
 
-    /// The stage of a graceful close; each has a time limit.
+    /// The stage of a graceful close.
     pub(crate) fn drain_stage(&self) -> Option<DrainStage> {
         match self.phase {
             Phase::Draining => Some(DrainStage::Sending),
             Phase::AwaitingEnd => Some(DrainStage::AwaitingEnd),
             _ => None,
         }
+    }
+
+    /// The stage, if it has begun since the last call; each has a time limit.
+    pub(crate) fn take_new_drain_stage(&mut self) -> Option<DrainStage> {
+        let stage = self.drain_stage();
+        let before = std::mem::replace(&mut self.timed_stage, stage);
+        stage.filter(|_| stage != before)
     }
 
     /// True if the handler was told that the session exists.
