@@ -205,6 +205,7 @@ impl SendQueue {
         *self = Self::default();
     }
 
+    #[inline]
     fn tail_mut(&mut self) -> Option<&mut Segment> {
         match &mut self.more {
             Some(more) if !more.is_empty() => more.back_mut(),
@@ -215,26 +216,26 @@ impl SendQueue {
     /// The ring at the end of the queue, a new one if the last segment has no room for `bytes` more.
     #[inline]
     fn ring_with_room(&mut self, bytes: usize, pool: &BufferPool) -> &mut ByteRing {
-        if self.first.is_none() {
-            // Nearly always: the queue is empty, and the ring is made where it stays.
-            return match self.first.insert(Segment::Ring(new_ring(bytes, OWN_RING_BYTES, Some(pool)))) {
-                Segment::Ring(ring) => ring,
-                _ => unreachable!("a ring was inserted"),
-            };
-        }
-        let room = match self.tail_mut() {
-            Some(Segment::Ring(ring)) => Some(ring.free()),
-            _ => None,
-        };
-        if room.is_none_or(|room| room < bytes) {
-            let own_bytes = if room.is_some() { pool.slot_bytes() } else { OWN_RING_BYTES };
-            let ring = new_ring(bytes, own_bytes, self.may_take_slot(pool).then_some(pool));
-            self.push(Segment::Ring(ring));
+        let has_room = matches!(self.tail_mut(), Some(Segment::Ring(ring)) if ring.free() >= bytes);
+        if !has_room {
+            self.add_ring(bytes, pool);
         }
         match self.tail_mut() {
             Some(Segment::Ring(ring)) => ring,
-            _ => unreachable!("a ring is at the end: it was found or pushed above"),
+            _ => unreachable!("a ring is at the end: it was found or added above"),
         }
+    }
+
+    fn add_ring(&mut self, bytes: usize, pool: &BufferPool) {
+        if self.first.is_none() {
+            // Nearly always: the queue is empty, and the ring is made where it stays.
+            self.first = Some(Segment::Ring(new_ring(bytes, OWN_RING_BYTES, Some(pool))));
+            return;
+        }
+        let is_behind_a_ring = matches!(self.tail_mut(), Some(Segment::Ring(_)));
+        let own_bytes = if is_behind_a_ring { pool.slot_bytes() } else { OWN_RING_BYTES };
+        let ring = new_ring(bytes, own_bytes, self.may_take_slot(pool).then_some(pool));
+        self.push(Segment::Ring(ring));
     }
 
     fn may_take_slot(&self, pool: &BufferPool) -> bool {
