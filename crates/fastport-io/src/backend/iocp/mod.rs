@@ -217,8 +217,7 @@ impl IocpDriver {
     }
 
     fn finish_at_end_of_data(core: &mut Core<PortSocket>, id: OpId) {
-        let socket = core.op(id).and_then(|op| core.socket(op.socket));
-        let result = socket.map_or(Ok(0), |entry| end_of_data(&entry.socket));
+        let result = end_of_data(core, id);
         core.finish(id, result);
     }
 }

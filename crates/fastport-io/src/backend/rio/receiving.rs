@@ -136,8 +136,7 @@ impl RioDriver {
     fn on_bytes(&mut self, core: &mut Core<RioSocket>, id: OpId, bytes: u32) {
         let Some(op) = core.op(id) else { return };
         if bytes == 0 {
-            let socket = core.socket(op.socket);
-            let result = socket.map_or(Ok(0), |entry| end_of_data(&entry.socket));
+            let result = end_of_data(core, id);
             if op.kind == OpKind::ReceiveStream {
                 core.take_stream_buffer(id);
             }

@@ -28,16 +28,16 @@ pub(crate) use self::extensions::any_tcp_socket;
 pub(crate) use self::overlapped::{OverlappedIo, Packet, PortSocket, Posted, SocketKind};
 pub(crate) use self::port::{CompletionPort, key};
 
-use std::io::ErrorKind;
-
 use windows_sys::Win32::Networking::WinSock::{WSAECONNRESET, WSAGetLastError};
 
 use crate::error::{Error, ErrorCode, Result};
-use crate::socket::Socket;
+use crate::operation::OpId;
+use crate::proactor::Core;
 
 /// What a receive of 0 bytes means. A reset that another operation was told of must not pass for the end of the data.
-pub(crate) fn end_of_data(socket: &Socket) -> Result<u32> {
-    let socket = socket.system();
+pub(crate) fn end_of_data<S: Default>(core: &Core<S>, op: OpId) -> Result<u32> {
+    let Some(entry) = core.op(op).and_then(|op| core.socket(op.socket)) else { return Ok(0) };
+    let socket = entry.socket.system();
     if let Ok(Some(error)) = socket.take_error() {
         let error = Error::from(error);
         if error.code() == ErrorCode::ConnectionReset {
@@ -45,14 +45,10 @@ pub(crate) fn end_of_data(socket: &Socket) -> Result<u32> {
         }
     }
     // Wine 8 forgets a reset that came before the receive. Only then, or after both sides have ended, has the socket no
-    // peer any more, and a send of nothing tells the two apart. On Windows the address stays known.
-    if socket.peer_addr().is_err() && socket.set_nonblocking(true).is_ok() {
-        return match socket.send(&[]).map_err(|error| (error.kind(), error)) {
-            Err((ErrorKind::ConnectionReset, error)) => Err(error.into()),
-            // It stands behind a send that is in flight, so this side has not ended.
-            Err((ErrorKind::WouldBlock, _)) => Err(Error::from_os(WSAECONNRESET)),
-            _ => Ok(0),
-        };
+    // peer any more. On Windows the address stays known. To ask by a send of nothing would not do: Wine forgets an
+    // overlapped send for good that comes to stand behind it.
+    if !entry.write_ended && socket.peer_addr().is_err() {
+        return Err(Error::from_os(WSAECONNRESET));
     }
     Ok(0)
 }
