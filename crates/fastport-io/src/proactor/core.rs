@@ -76,8 +76,6 @@ pub(crate) struct Core<S> {
     pub(super) parked: VecDeque<OpId>,
     /// Closing sockets without operations.
     pub(super) closable: VecDeque<SocketId>,
-    /// Sockets whose connection was found to be gone, of which the driver has still to hear.
-    pub(super) broken: Vec<SocketId>,
     pub(super) deadlines: Deadlines,
     epoch: Instant,
     now: Instant,
@@ -99,7 +97,6 @@ impl<S: Default> Core<S> {
             to_start: VecDeque::new(),
             parked: VecDeque::new(),
             closable: VecDeque::new(),
-            broken: Vec::new(),
             deadlines: Deadlines::new(now),
             epoch: now,
             now,

@@ -95,10 +95,6 @@ pub(crate) trait Driver: Sized + 'static {
     /// with `Cancelled` or with what it achieved. Called at most once for an operation.
     fn cancel(&mut self, core: &mut Core<Self::SocketState>, op: OpId);
 
-    /// One direction of a connection was told that it is reset, or does not answer any more. The started operation of the
-    /// other direction must not wait for ever: a driver whose system may forget to tell it ends it now.
-    fn connection_broke(&mut self, _core: &mut Core<Self::SocketState>, _socket: SocketId) {}
-
     /// Hands what is queued to the system and returns how many requests that were.
     fn flush(&mut self, core: &mut Core<Self::SocketState>) -> Result<usize>;
 

@@ -89,14 +89,11 @@ impl<D: Driver> Proactor<D> {
         Ok(())
     }
 
-    /// Does what finished operations have made possible: starts the next of their lanes, ends what a broken connection would
-    /// leave waiting, closes sockets, lets parked streams go on.
+    /// Does what finished operations have made possible: starts the next of their lanes, closes sockets, lets parked
+    /// streams go on.
     fn settle(&mut self) {
         while let Some(op) = self.core.next_to_start() {
             self.driver.start(&mut self.core, op);
-        }
-        while let Some(socket) = self.core.broken.pop() {
-            self.driver.connection_broke(&mut self.core, socket);
         }
         while let Some((socket, close)) = self.core.next_to_close() {
             self.driver.detach(&mut self.core, socket);

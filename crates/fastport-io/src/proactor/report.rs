@@ -144,9 +144,6 @@ impl<S: Default> Core<S> {
             return;
         }
         entry.failure = Some(error.os_code());
-        if matches!(error.code(), ErrorCode::ConnectionReset | ErrorCode::ConnectionTimeout) {
-            self.broken.push(socket);
-        }
     }
 
     /// A send that needed no operation: the system took its bytes at once.

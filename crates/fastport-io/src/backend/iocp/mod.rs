@@ -101,10 +101,6 @@ impl Driver for IocpDriver {
         self.io.cancel(core, op);
     }
 
-    fn connection_broke(&mut self, core: &mut Core<PortSocket>, socket: SocketId) {
-        self.io.connection_broke(core, socket);
-    }
-
     fn flush(&mut self, _core: &mut Core<PortSocket>) -> Result<usize> {
         // Every operation reached the system when it was started.
         Ok(0)

@@ -212,10 +212,6 @@ impl Driver for RioDriver {
         }
     }
 
-    fn connection_broke(&mut self, core: &mut Core<RioSocket>, socket: SocketId) {
-        self.io.connection_broke(core, socket);
-    }
-
     fn flush(&mut self, core: &mut Core<RioSocket>) -> Result<usize> {
         Ok(self.commit(core))
     }

@@ -365,14 +365,6 @@ impl OverlappedIo {
         true
     }
 
-    /// Ends what a broken connection would leave waiting: Wine tells a reset to one direction only, now and then. What is
-    /// ended so has failed (`ConnectionReset`), because nobody has asked for its end.
-    pub(crate) fn connection_broke<S: Default + AsMut<PortSocket>>(&mut self, core: &mut Core<S>, socket: SocketId) {
-        for op in [core.reader(socket), core.writer(socket)].into_iter().flatten() {
-            self.cancel(core, op);
-        }
-    }
-
     pub(super) fn cancel_place(&self, socket: &Socket, place: Place) {
         // The answer does not matter: what cannot be cancelled any more has ended, and its packet is on its way.
         // SAFETY: the handle is open, and the block in flight.
