@@ -56,6 +56,22 @@ pub(crate) fn after_ending_the_own_data_a_send_fails<P: AsyncIoProvider>(config:
     assert_eq!(rig.receive_to_end(client), b"fine");
 }
 
+/// Only a reset by the peer may end what waits in the other direction.
+pub(crate) fn a_send_after_the_own_end_leaves_a_waiting_receive_alone<P: AsyncIoProvider>(config: &ProviderConfig) {
+    let mut rig = Rig::<P>::open(config);
+    for one_shot in [true, false] {
+        let (client, server) = rig.pair();
+        let receive = if one_shot { rig.receive(client, 16) } else { rig.receive_stream(client) };
+        rig.turn();
+        rig.provider.shut_down_socket(client, Direction::Write).unwrap();
+        let send = rig.send(client, b"too late".to_vec());
+        assert_eq!(rig.final_of(send).code(), ErrorCode::ConnectionReset);
+        rig.turn();
+        rig.send_now(server, b"fine");
+        assert_eq!(rig.step_of(receive).bytes(), b"fine");
+    }
+}
+
 pub(crate) fn ending_both_directions_ends_both_sides<P: AsyncIoProvider>(config: &ProviderConfig) {
     let mut rig = Rig::<P>::open(config);
     let (client, server) = rig.pair();

@@ -116,6 +116,7 @@ macro_rules! suite {
                 the_side_that_accepted_may_end_first
                 a_stream_that_waits_sees_the_half_close
                 after_ending_the_own_data_a_send_fails
+                a_send_after_the_own_end_leaves_a_waiting_receive_alone
                 ending_both_directions_ends_both_sides
                 only_a_connection_can_be_shut_down
             }
