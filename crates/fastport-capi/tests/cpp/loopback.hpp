@@ -39,6 +39,15 @@ struct Sockets {
 };
 inline const Sockets sockets;
 
+// Whether this is Wine, which differs from Windows in a few things that tests have to know.
+inline bool IsWine() {
+#ifdef _WIN32
+    return ::GetProcAddress(::GetModuleHandleA("ntdll.dll"), "wine_get_version") != nullptr;
+#else
+    return false;
+#endif
+}
+
 inline void Close(SOCKET socket) {
 #ifdef _WIN32
     ::closesocket(socket);

@@ -247,9 +247,16 @@ TEST("after a shutdown everything has completed, data is still there, and Initia
     loopback::Write(connection.far, "kept");
     CHECK(loopback::Read(connection.near, 4) == "kept");
     CHECK(provider->Initialize(16));
-    CHECK(provider->SendAsync(connection.near, "again", 5) != 0);
-    Next(*provider);
-    CHECK(loopback::Read(connection.far, 5) == "again");
+    // Wine keeps a socket at its first completion port, and tells so; Windows lets it go to another one from 8.1 on.
+    if (loopback::IsWine()) {
+        CHECK(provider->SendAsync(connection.near, "again", 5) != 0);
+        CHECK_EQUAL(Next(*provider).mErrorCode, FP_INVALID_SOCKET);
+    }
+    Connection fresh;
+    const Connection& usable = loopback::IsWine() ? fresh : connection;
+    CHECK(provider->SendAsync(usable.near, "again", 5) != 0);
+    CHECK(Next(*provider).mStatus == Status::Success);
+    CHECK(loopback::Read(usable.far, 5) == "again");
 }
 
 TEST("a callback may shut the provider down") {
