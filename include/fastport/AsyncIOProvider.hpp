@@ -220,7 +220,8 @@ inline void SetReporter(Reporter reporter) { detail::TheReporter().store(reporte
 
 namespace detail {
 
-// The class over one backend of the C ABI.
+// The class over one backend of the C ABI. It repeats the defaults of the interface, for those who hold it by its own
+// type.
 class BackendProvider : public AsyncIOProvider {
 public:
     explicit BackendProvider(const char* backend) { fp_provider_create(backend, &mProvider); }
@@ -230,7 +231,7 @@ public:
         fp_provider_destroy(mProvider);
     }
 
-    bool Initialize(uint32_t maxConnections, uint32_t maxCompletionQueueSize) override {
+    bool Initialize(uint32_t maxConnections, uint32_t maxCompletionQueueSize = 256) override {
         const uint32_t depth = std::min<uint32_t>(std::max<uint32_t>(maxCompletionQueueSize, 32), 4096);
         // A connection has two or three operations in flight; whoever queues more gets the room for it.
         const uint64_t wanted = std::max<uint64_t>(uint64_t{maxConnections} * 64, uint64_t{1} << 20);
@@ -260,7 +261,7 @@ public:
         }
     }
 
-    bool RegisterSocket(SOCKET socket, void* context) override {
+    bool RegisterSocket(SOCKET socket, void* context = nullptr) override {
         return fp_provider_register_socket(mProvider, Raw(socket), Bits(context)) == FP_OK;
     }
 
@@ -268,29 +269,31 @@ public:
         return fp_provider_unregister_socket(mProvider, Raw(socket)) == FP_OK;
     }
 
-    uint32_t SendAsync(SOCKET socket, const void* buffer, uint32_t length, CompletionCallback callback) override {
+    uint32_t SendAsync(SOCKET socket, const void* buffer, uint32_t length,
+                       CompletionCallback callback = nullptr) override {
         return Begin(std::move(callback), nullptr, [&](uint64_t context, uint32_t* id) {
             return fp_provider_send(mProvider, Raw(socket), buffer, length, context, id);
         });
     }
 
-    uint32_t RecvAsync(SOCKET socket, void* buffer, uint32_t maxLength, CompletionCallback callback) override {
+    uint32_t RecvAsync(SOCKET socket, void* buffer, uint32_t maxLength,
+                       CompletionCallback callback = nullptr) override {
         return Begin(std::move(callback), nullptr, [&](uint64_t context, uint32_t* id) {
             return fp_provider_receive(mProvider, Raw(socket), buffer, maxLength, context, id);
         });
     }
 
     uint32_t AcceptAsync(SOCKET listening, SOCKET* accepted, void* addressBuffer, uint32_t addressBufferSize,
-                         CompletionCallback callback) override {
+                         CompletionCallback callback = nullptr) override {
         return Begin(std::move(callback), accepted, [&](uint64_t context, uint32_t* id) {
             return fp_provider_accept(mProvider, Raw(listening), nullptr, addressBuffer, addressBufferSize, context, id);
         });
     }
 
     uint32_t ConnectAsync(SOCKET socket, const sockaddr* address, int addressLength,
-                          CompletionCallback callback) override {
+                          CompletionCallback callback = nullptr) override {
         return Begin(std::move(callback), nullptr, [&](uint64_t context, uint32_t* id) {
-            const auto bytes = static_cast<uint32_t>(std::max(addressLength, 0));
+            const auto bytes = addressLength > 0 ? static_cast<uint32_t>(addressLength) : 0;
             return fp_provider_connect(mProvider, Raw(socket), address, bytes, context, id);
         });
     }
@@ -337,14 +340,14 @@ public:
     }
 
     uint32_t SendAsyncRegistered(SOCKET socket, int32_t bufferId, uint32_t offset, uint32_t length,
-                                 CompletionCallback callback) override {
+                                 CompletionCallback callback = nullptr) override {
         return Begin(std::move(callback), nullptr, [&](uint64_t context, uint32_t* id) {
             return fp_provider_send_registered(mProvider, Raw(socket), bufferId, offset, length, context, id);
         });
     }
 
     uint32_t RecvAsyncRegistered(SOCKET socket, int32_t bufferId, uint32_t offset, uint32_t maxLength,
-                                 CompletionCallback callback) override {
+                                 CompletionCallback callback = nullptr) override {
         return Begin(std::move(callback), nullptr, [&](uint64_t context, uint32_t* id) {
             return fp_provider_receive_registered(mProvider, Raw(socket), bufferId, offset, maxLength, context, id);
         });
