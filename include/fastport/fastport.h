@@ -3,6 +3,17 @@
  * Made from crates/fastport-capi; do not edit. After a change there:
  *
  *   FASTPORT_WRITE_HEADER=1 cargo test -p fastport-capi --test header
+ *
+ * What holds for every call, unless it says otherwise:
+ *
+ * - Results: a call returns FP_OK or an error number, the same numbers on every system. What it produces goes through
+ *   pointers, which are not written if it fails. fp_last_error_message tells why the latest call on a thread failed.
+ * - Handles are numbers, not pointers. 0, a number that never was a handle, one that was destroyed and one of another kind
+ *   are answered by FP_INVALID_ARGUMENT, and so is NULL where something is needed.
+ * - Threads: any call may be made from any thread at any time.
+ * - Ownership: sockets and buffers stay the caller's; buffers must be left alone from the call that begins an operation to
+ *   its completion. Other texts, arrays and structs that a call is given are copied, and may go when it returns.
+ * - Nothing is thrown and nothing is raised: a bug in the library becomes FP_OPERATION_FAILED, a dead peer an error.
  */
 
 #ifndef FASTPORT_H
