@@ -251,4 +251,37 @@ TEST("the adapter calls a completion port's handler with its session, its OVERLA
     throwing.OnAsyncCompletion(Result{}, nullptr);
 }
 
+TEST("handlers of a completion port and callbacks that resolve their session run side by side") {
+    auto provider = ::Network::CreateAsyncIOProvider(check::Backend());
+    CHECK(provider && provider->Initialize(16));
+    SOCKET far, near;
+    std::tie(far, near) = loopback::Pair();
+    Called called;
+    OVERLAPPED receiving{};
+    char buffer[8];
+    IocpCallbackAdapter adapter(&called, &Handler);
+    CHECK(provider->RecvAsync(near, buffer, sizeof buffer, [&](const ::Network::CompletionResult& result, void*) {
+        adapter.OnAsyncCompletion(result, &receiving);
+    }) != 0);
+    Session living{1}, replaced{1};
+    Pool pool{{&living, &replaced}};
+    int found = 0, gone = 0;
+    for (uint32_t id : {0u, 1u}) {
+        const RequestContext context = SessionContextManager::AllocateContext(id, 1, pool.sessions[id]);
+        CHECK(provider->SendAsync(near, "x", 1, [&, context](const ::Network::CompletionResult&, void*) {
+            ++(SessionContextManager::ResolveSession(context, pool) ? found : gone);
+            SessionContextManager::ReleaseContext(context);
+        }) != 0);
+    }
+    // Another session has its place by the time of the completion.
+    ++replaced.generation;
+    loopback::Write(far, "abc");
+    while (called.times + found + gone < 3) CHECK(provider->ProcessCompletions(30000, 4, nullptr) > 0);
+    CHECK(called.times == 1 && called.overlapped == &receiving && called.bytes == 3 && called.error == NO_ERROR);
+    CHECK(found == 1 && gone == 1);
+    provider->Shutdown();
+    loopback::Close(far);
+    loopback::Close(near);
+}
+
 int main(int argc, char** argv) { return check::Run(argc, argv); }
