@@ -247,6 +247,9 @@ impl IoUringDriver {
     }
 
     fn on_receive(&mut self, core: &mut Core<SocketState>, id: OpId, entry: Entry) {
+        if let Some(socket) = core.op(id).map(|op| op.socket).and_then(|socket| core.socket_mut(socket)) {
+            socket.state.is_drained = !cqueue::sock_nonempty(entry.flags);
+        }
         match entry.errno() {
             None if entry.result == 0 && Self::was_reset(core, id) => Self::fail(core, id, libc::ECONNRESET),
             None => core.received(id, entry.result as u32),

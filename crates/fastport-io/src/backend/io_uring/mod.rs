@@ -48,6 +48,9 @@ const NOTE_READINESS: i32 = i32::MIN;
 /// No note. For a zero-copy send any other value is the result, kept until the kernel has let go of the bytes.
 const NOTE_NONE: i32 = 0;
 
+/// For a receive: wait for readiness without looking for data before (`IORING_RECVSEND_POLL_FIRST`, io_uring_enter(2)).
+const POLL_FIRST: u16 = 1;
+
 /// The io_uring driver; see the module.
 pub struct IoUringDriver {
     // Declared, and so dropped, first: closing the ring ends what the kernel does with the memory below.
@@ -70,6 +73,8 @@ pub struct IoUringDriver {
 pub(crate) struct SocketState {
     /// Its place in the table of registered descriptors, if it has one.
     file: Option<u32>,
+    /// The latest receive left nothing behind, so the next one will have to wait.
+    is_drained: bool,
 }
 
 /// How a request names its socket.
@@ -407,9 +412,11 @@ impl IoUringDriver {
 
     fn submit_receive(&mut self, core: &mut Core<SocketState>, id: OpId, descriptor: Descriptor) {
         let Some(Transfer { first: (start, bytes), registration, .. }) = core.transfer(id) else { return };
+        let is_drained = core.op(id).and_then(|op| core.socket(op.socket)).is_some_and(|entry| entry.state.is_drained);
+        let how = if self.rungs.poll_first && is_drained { POLL_FIRST } else { 0 };
         let entry: Entry = entry!(descriptor, |fd| match registration {
             Some(place) => opcode::ReadFixed::new(fd, start, bytes as u32, place as u16).build(),
-            None => opcode::Recv::new(fd, start, bytes as u32).build(),
+            None => opcode::Recv::new(fd, start, bytes as u32).ioprio(how).build(),
         });
         self.queue.push(entry.user_data(Tag::Op(id).bits()));
     }

@@ -20,6 +20,8 @@ pub(super) struct Rungs {
     pub(super) buffer_ring: bool,
     pub(super) fixed_buffers: bool,
     pub(super) fixed_files: bool,
+    /// A receive can be told to wait before it looks for data.
+    pub(super) poll_first: bool,
     /// `IORING_OP_SEND_ZC` exists.
     pub(super) zero_copy_send: bool,
 }
@@ -153,6 +155,7 @@ fn find_rungs(ring: &IoUring, options: &IoUringOptions, flags: TaskFlags, notes:
         buffer_ring,
         fixed_buffers: want(options.fixed_buffers, since_5_19, "sparse registered buffers (5.19)"),
         fixed_files: want(options.fixed_files, since_5_19, "sparse registered files (5.19)"),
+        poll_first: since_5_19,
         zero_copy_send: since_6_0,
     })
 }
