@@ -16,8 +16,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::deadlines::Deadlines;
-use super::lanes::Lane;
-use super::op::{Op, OpState, Transfer, Work};
+use super::op::{Lane, Op, OpState, Transfer, Work};
 use super::regions::Regions;
 use crate::buffer::{BufferPool, ReceiveBuffer, SendBuffers};
 use crate::error::{Error, ErrorCode, Result};

@@ -42,7 +42,7 @@ pub(crate) trait Driver: Sized + 'static {
         Ok(())
     }
 
-    /// How many streams can get a buffer now. If none can but the pool may grow, one is to try.
+    /// How many streams find a buffer now. Streams that wait for one are let go on in that number.
     fn obtainable_buffers(&self, core: &Core<Self::SocketState>) -> usize {
         core.pool.available()
     }

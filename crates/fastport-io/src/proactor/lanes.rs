@@ -6,13 +6,6 @@ use super::op::OpState;
 use crate::error::{Error, ErrorCode, Result};
 use crate::operation::{OpId, OpKind, SocketId};
 
-/// The operations of one direction of a socket, by index.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Lane {
-    head: Option<u32>,
-    tail: Option<u32>,
-}
-
 const READ: usize = 0;
 const WRITE: usize = 1;
 

@@ -1,4 +1,4 @@
-//! An operation in flight.
+//! An operation in flight, and the lane that it stands in.
 
 use std::net::SocketAddr;
 
@@ -56,6 +56,13 @@ impl Work {
             Self::Nothing | Self::Receive(_) | Self::Connect(_) => 0,
         }
     }
+}
+
+/// The operations of one direction of a socket, by index.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Lane {
+    pub(super) head: Option<u32>,
+    pub(super) tail: Option<u32>,
 }
 
 /// The range that a send or a receive has still to transfer.
