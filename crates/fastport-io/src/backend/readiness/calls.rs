@@ -28,7 +28,8 @@ pub(super) fn receive(socket: &Socket, buffer: &mut [u8]) -> CallResult<usize> {
     retry(|| rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT).map(|(_, bytes)| bytes))
 }
 
-/// `send(2)`, or `sendmsg(2)` if the second range is not empty. May take less than it is given; a dead peer is `EPIPE`, not a signal.
+/// `send(2)`, or `sendmsg(2)` if the second range is not empty. May take less than it is given; a dead peer is `EPIPE`, not a
+/// signal.
 #[inline]
 pub(super) fn send(socket: &Socket, first: &[u8], second: &[u8]) -> CallResult<usize> {
     if second.is_empty() {
