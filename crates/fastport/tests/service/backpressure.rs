@@ -1,15 +1,18 @@
-//! Peers that do not read.
+//! Peers that do not read, and handlers that never stop sending.
 
-use fastport::{CloseReason, Context, Overflow, PacketView, SendError, SessionOptions};
+use std::time::Duration;
+
+use fastport::{CloseReason, Context, Handler, Overflow, PacketView, SendError, Service, SessionId, SessionOptions};
 use fastport_io::{Choice, SocketOptions};
 
-use crate::common::pattern;
+use crate::common::{Client, localhost, pattern};
 use crate::probe::{Behaviour, Event, Fixture, on_every_backend};
 
 on_every_backend!(
     a_client_that_does_not_read_is_closed_as_backpressure,
     a_refused_sender_goes_on_when_it_is_writable,
     a_congested_session_refuses_handles_and_recovers,
+    a_session_that_always_has_more_to_send_does_not_hold_the_worker,
 );
 
 /// Small buffers in the system, so that the service's own queue is what fills up.
@@ -132,4 +135,42 @@ fn a_congested_session_refuses_handles_and_recovers(backend: Choice) {
     assert_eq!(client.receive(), (7, b"again".to_vec()));
     drop(client);
     service.stop();
+}
+
+/// Sends on to whoever has said 1, for as long as the system takes it; answers the others.
+#[derive(Default)]
+struct Pour {
+    onto: Option<SessionId>,
+}
+
+impl Handler for Pour {
+    fn packet(&mut self, session: &mut Context<'_>, packet: PacketView<'_>) {
+        if packet.id.0 == 1 {
+            self.onto = Some(session.id());
+        }
+        let _ = session.send(packet.id, packet.payload);
+    }
+
+    fn sent(&mut self, session: &mut Context<'_>, _bytes: usize) {
+        if self.onto == Some(session.id()) {
+            let _ = session.send(1, &[7; 100]);
+        }
+    }
+}
+
+fn a_session_that_always_has_more_to_send_does_not_hold_the_worker(backend: Choice) {
+    let service =
+        Service::builder(|_| Pour::default()).backend(backend).workers(1).listen(localhost()).start().unwrap();
+    let mut flooded = Client::connect(service.local_addresses()[0]);
+    let mut polite = Client::connect(service.local_addresses()[0]);
+    flooded.send(1, b"more");
+    flooded.receive();
+    // It reads all the time, so that the system never refuses a byte for long.
+    let reader = std::thread::spawn(move || while flooded.try_receive().is_ok() {});
+    for number in 0..100 {
+        assert_eq!(polite.ask(2, &[number]), (2, vec![number]));
+    }
+    drop(polite);
+    service.stop(Duration::from_secs(1));
+    reader.join().unwrap();
 }
