@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use fastport_io::{AsyncIoProvider, CloseMode, ErrorCode, OpId, Payload, ProviderConfig, Region};
+use fastport_io::{AsyncIoProvider, CloseMode, ErrorCode, OpId, Payload, ProviderConfig, Region, SendBuffers};
 
 use crate::receive_stream::next_lease;
 use crate::rig::{Outcome, Rig, pattern, refusal};
@@ -129,6 +129,22 @@ pub(crate) fn a_blocked_send_can_be_cancelled<P: AsyncIoProvider>(config: &Provi
         rig.close_now(client);
     }
     rig.provider.unregister_region(region).expect("no operation uses it any more");
+}
+
+/// When the cancellation reaches the system, a part of the bytes is out, and the rest may just be on its way back to the socket,
+/// where nobody finds it.
+pub(crate) fn a_send_that_is_cancelled_at_once_ends_though_its_peer_reads_nothing<P: AsyncIoProvider>(
+    config: &ProviderConfig,
+) {
+    let mut rig = Rig::<P>::open(config);
+    for parts in [1, 2] {
+        let (client, _server) = rig.pair();
+        rig.provider.socket(client).unwrap().set_send_buffer_size(16 * 1024).unwrap();
+        let part = || vec![5; (32 << 20) / parts].into();
+        let send = rig.send(client, SendBuffers::new(part(), (parts == 2).then(part)));
+        cancel(&mut rig, send, Moment::AtOnce);
+        rig.close_now(client);
+    }
 }
 
 pub(crate) fn a_timeout_can_be_cancelled<P: AsyncIoProvider>(config: &ProviderConfig) {

@@ -150,6 +150,7 @@ macro_rules! suite {
                 a_receive_stream_can_be_cancelled
                 a_receive_into_a_region_can_be_cancelled
                 a_blocked_send_can_be_cancelled
+                a_send_that_is_cancelled_at_once_ends_though_its_peer_reads_nothing
                 a_timeout_can_be_cancelled
                 a_close_cannot_be_cancelled
                 cancelling_twice_is_harmless

@@ -40,6 +40,7 @@ impl IoUringDriver {
                 Tag::Op(id) => self.on_op(core, id, entry),
                 Tag::Readiness(id) => self.on_ready(core, id, entry),
                 Tag::Wake => woken |= self.on_wake(),
+                Tag::Cancel(id) => self.on_cancel(core, id, entry),
                 Tag::Ignored => {}
             }
         }
@@ -51,6 +52,15 @@ impl IoUringDriver {
         let _ = rustix::io::read(&*self.wake_event, &mut [0u8; 8]);
         self.watch_wakers();
         self.waker.take()
+    }
+
+    /// A request to cancel was carried out, or has not found its target: either that is done, and was reported before this, or
+    /// it was between two tries (`io_req_task_queue`), as a send is that has sent a part and found room again. Then it still
+    /// goes on, and is looked for once more.
+    fn on_cancel(&mut self, core: &mut Core<SocketState>, id: OpId, entry: Entry) {
+        if entry.errno() == Some(Errno::NOENT) && core.op(id).is_some_and(|op| op.cancelled) {
+            crate::proactor::Driver::cancel(self, core, id);
+        }
     }
 
     #[inline]

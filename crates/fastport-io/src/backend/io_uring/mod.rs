@@ -240,7 +240,7 @@ impl Driver for IoUringDriver {
             // The request is done, its bytes are not: nothing is left to cancel but their transmission.
             _ => return Self::discard_unsent(core, entry.socket),
         };
-        self.queue.push(opcode::AsyncCancel::new(target.bits()).build().user_data(Tag::Ignored.bits()));
+        self.queue.push(opcode::AsyncCancel::new(target.bits()).build().user_data(Tag::Cancel(op).bits()));
     }
 
     fn flush(&mut self, _core: &mut Core<SocketState>) -> Result<usize> {

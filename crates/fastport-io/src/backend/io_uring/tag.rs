@@ -15,7 +15,9 @@ pub(super) enum Tag {
     Readiness(OpId),
     /// The eventfd of the wakers.
     Wake,
-    /// Nobody's: cancel requests and wait limits.
+    /// The request to cancel the operation.
+    Cancel(OpId),
+    /// Nobody's: wait limits.
     Ignored,
 }
 
@@ -25,7 +27,8 @@ impl Tag {
             Self::Op(op) => op.to_bits(),
             Self::Readiness(op) => op.to_bits() | 1 << SHIFT,
             Self::Wake => 2 << SHIFT,
-            Self::Ignored => 3 << SHIFT,
+            Self::Cancel(op) => op.to_bits() | 3 << SHIFT,
+            Self::Ignored => 4 << SHIFT,
         }
     }
 
@@ -35,6 +38,7 @@ impl Tag {
             0 => Self::Op(op),
             1 => Self::Readiness(op),
             2 => Self::Wake,
+            3 => Self::Cancel(op),
             _ => Self::Ignored,
         }
     }
@@ -49,7 +53,7 @@ mod tests {
     #[test]
     fn every_tag_survives_the_kernel() {
         let largest = OpId(Key { index: ProviderConfig::MAX_OPERATIONS - 1, generation: u32::MAX });
-        for tag in [Tag::Op(largest), Tag::Readiness(largest), Tag::Wake, Tag::Ignored] {
+        for tag in [Tag::Op(largest), Tag::Readiness(largest), Tag::Wake, Tag::Cancel(largest), Tag::Ignored] {
             assert_eq!(Tag::from_bits(tag.bits()), tag);
         }
     }
