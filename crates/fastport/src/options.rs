@@ -71,8 +71,12 @@ impl Default for ServiceOptions {
     }
 }
 
-/// Room for the largest packet, and one cache line more: slots that start a power of two apart would all compete for the
-/// same lines of the cache.
+/// Room for the replies to a full receive slot, so that they go out by one send, and one cache line more: slots that start
+/// a power of two apart would all compete for the same lines of the cache.
+#[cfg(not(windows))]
+const SEND_SLOT_BYTES: usize = 256 * 1024 + 64;
+/// The same for the smaller receive slots that there are here.
+#[cfg(windows)]
 const SEND_SLOT_BYTES: usize = 64 * 1024 + 64;
 
 /// The default batch where the kernel takes many operations by one call.

@@ -227,6 +227,11 @@ impl<S: Default> Core<S> {
         Ok((OpId(key), self.join_lane(socket, kind, key.index)?))
     }
 
+    /// All that was received so far.
+    pub(crate) fn bytes_received(&self) -> u64 {
+        self.counters.bytes_received
+    }
+
     /// The longest waiting of the parked streams, to go on.
     pub(super) fn next_to_resume(&mut self) -> Option<OpId> {
         while let Some(id) = self.parked.pop_front() {

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 pub(crate) use self::core::Core;
-pub(crate) use self::driver::Driver;
+pub(crate) use self::driver::{BATCH_BYTES, Driver};
 pub(crate) use self::op::{Transfer, Work};
 pub(crate) use self::regions::MAX_REGIONS;
 

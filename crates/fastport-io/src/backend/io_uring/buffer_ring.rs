@@ -3,9 +3,10 @@
 //! Free slots of the receive pool are *lent* to the ring; a completion names the slot that the kernel filled, which then
 //! becomes a lease. A slot's number in the pool is its buffer id.
 //!
-//! The kernel uses the slots of the ring one after another, all of them, however few are needed at a time. So only about
-//! twice as many are lent as were taken at once lately: a single stream of large packets then stays within the cache (a tenth
-//! faster), and a thousand busy streams find a slot each.
+//! The kernel uses the slots of the ring one after another, all of them, however few are needed at a time, and it fills as
+//! many as it can before anything is handled. So only about twice as many are lent as were taken at once lately, and no more
+//! than hold [`BATCH_BYTES`]: what was received is still in the cache when it is handled and sent on, and a thousand busy
+//! streams of small packets find a slot each.
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -15,6 +16,7 @@ use io_uring::types::BufRingEntry;
 
 use crate::buffer::{BufferPool, Lease, Region};
 use crate::error::{Error, Result};
+use crate::proactor::BATCH_BYTES;
 
 /// The only group in use.
 pub(super) const GROUP: u16 = 0;
@@ -69,7 +71,8 @@ impl BufferRing {
     pub(super) fn refill(&mut self) {
         let starved = std::mem::take(&mut self.starved);
         self.demand.observe(self.filled - self.lent, starved);
-        while self.lent < self.demand.wanted {
+        let slots = self.demand.slots();
+        while self.lent < slots {
             let Some((slot, start)) = self.pool.lend(starved && self.lent == 0) else { break };
             // SAFETY: the index is masked to the ring, and the kernel reads an entry only after the tail that covers it
             // was published.
@@ -91,7 +94,7 @@ impl BufferRing {
 
     /// How many slots streams can count on: those that a refill would lend.
     pub(super) fn obtainable(&self) -> usize {
-        self.demand.wanted.min(self.pool.stats().free) as usize
+        self.demand.slots().min(self.pool.stats().free) as usize
     }
 
     /// A stream found no slot.
@@ -102,6 +105,7 @@ impl BufferRing {
     /// The kernel filled a slot.
     pub(super) fn take(&mut self, slot: u16, bytes: u32) -> Lease {
         self.lent -= 1;
+        self.demand.note_filled(bytes);
         self.pool.receive_lent(u32::from(slot), bytes)
     }
 
@@ -117,13 +121,16 @@ impl BufferRing {
     }
 }
 
-/// How many slots are to be lent, by how many were taken between two refills lately.
+/// How many slots are to be lent, by how many were taken between two refills lately and how much was in them.
 struct Demand {
+    /// By number alone.
     wanted: u32,
     limit: u32,
     /// The most that were taken between two refills, of the refills that are observed.
     most_taken: u32,
     observed: u32,
+    /// A moving average of what a slot was filled with.
+    mean_bytes: u32,
 }
 
 impl Demand {
@@ -131,10 +138,22 @@ impl Demand {
     const LEAST: u32 = 16;
     /// Refills after which slots that were not needed are lent no more.
     const OBSERVED: u32 = 64;
+    /// So many are lent however much each is filled with.
+    const LEAST_FULL: u32 = 4;
 
     /// All, at first.
     fn up_to(limit: u32) -> Self {
-        Self { wanted: limit, limit, most_taken: 0, observed: 0 }
+        Self { wanted: limit, limit, most_taken: 0, observed: 0, mean_bytes: 0 }
+    }
+
+    fn slots(&self) -> u32 {
+        let affordable = BATCH_BYTES as u32 / self.mean_bytes.max(1);
+        self.wanted.min(affordable.max(Self::LEAST_FULL))
+    }
+
+    #[inline]
+    fn note_filled(&mut self, bytes: u32) {
+        self.mean_bytes = self.mean_bytes - self.mean_bytes / 8 + bytes / 8;
     }
 
     fn observe(&mut self, taken: u32, starved: bool) {
@@ -198,6 +217,24 @@ mod tests {
             }
         }
         assert_eq!(demand.wanted, 128);
+    }
+
+    #[test]
+    fn no_more_slots_are_lent_than_stay_in_the_cache_when_full() {
+        let mut demand = Demand::up_to(1024);
+        for _ in 0..100 {
+            demand.note_filled(68);
+        }
+        assert_eq!(demand.slots(), 1024);
+        for _ in 0..100 {
+            demand.note_filled(32 << 10);
+        }
+        assert_eq!(demand.slots(), BATCH_BYTES as u32 / (32 << 10));
+        for _ in 0..100 {
+            demand.note_filled(BATCH_BYTES as u32);
+        }
+        assert_eq!(demand.slots(), Demand::LEAST_FULL);
+        assert_eq!(Demand { wanted: 2, ..demand }.slots(), 2, "the pool has no more");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::config::ProviderConfig;
 use crate::error::{Error, ErrorCode, Result};
 use crate::info::{Features, ProviderInfo};
 use crate::operation::{OpId, OpKind, SocketId};
-use crate::proactor::{Core, Driver, Work};
+use crate::proactor::{BATCH_BYTES, Core, Driver, Work};
 use crate::waker::Waker;
 
 /// The readiness engine over one selector.
@@ -175,7 +175,8 @@ impl<S: Selector> Driver for ReadinessDriver<S> {
             self.turns = self.ready.len();
         }
         let mut reports = 0;
-        while reports < room && self.turns > 0 {
+        let enough_bytes = core.bytes_received() + BATCH_BYTES as u64;
+        while reports < room && self.turns > 0 && core.bytes_received() < enough_bytes {
             self.turns -= 1;
             let Some(socket) = self.ready.pop_front() else { break };
             reports += self.take_turn(core, socket);
