@@ -73,19 +73,16 @@ fn main() -> ExitCode {
         }
     };
     let in_place = arguments.in_place;
-    let service = match Service::builder(move |_worker| Echo { in_place }).options(arguments.options).start() {
-        Ok(service) => service,
-        Err(error) => {
-            eprintln!("frame_echo: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    println!("{} listens on {:?}", service.selection(), service.local_addresses());
-    match service.wait().failure {
-        Some(error) => {
-            eprintln!("frame_echo: {error}");
-            ExitCode::FAILURE
-        }
-        None => ExitCode::SUCCESS,
+    let echo = Service::builder(move |_worker| Echo { in_place }).options(arguments.options);
+    let ran = echo.run(|service| println!("{} listens on {:?}", service.selection(), service.local_addresses()));
+    match ran.map(|report| report.failure) {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(error)) => failed(&error),
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("frame_echo: {error}");
+    ExitCode::FAILURE
 }

@@ -14,6 +14,7 @@ mod seats;
 #[cfg(feature = "sim")]
 mod simulate;
 mod slots;
+mod start;
 mod stats;
 #[cfg(all(test, fastport_loom))]
 mod threads;
@@ -129,12 +130,11 @@ impl Service {
 
     fn join(&mut self) -> StopReport {
         let mut aborted = 0;
-        let mut begin = None;
         for worker in self.workers.drain(..) {
             aborted += worker.join().expect("a worker catches its panics");
-            begin = begin.or(self.hub.stopped_at());
         }
         drop(self.pool.take());
+        let begin = self.hub.stopped_at();
         StopReport {
             aborted,
             elapsed: begin.map_or(Duration::ZERO, |begin: Instant| begin.elapsed()),

@@ -13,5 +13,6 @@ mod hostile;
 mod limits;
 mod panics;
 mod pooled;
+mod running;
 mod stopping;
 mod stress;
