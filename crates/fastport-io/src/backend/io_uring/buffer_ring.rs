@@ -4,9 +4,9 @@
 //! becomes a lease. A slot's number in the pool is its buffer id.
 //!
 //! The kernel uses the slots of the ring one after another, all of them, however few are needed at a time, and it fills as
-//! many as it can before anything is handled. So only about twice as many are lent as were taken at once lately, and no more
-//! than hold [`BATCH_BYTES`]: what was received is still in the cache when it is handled and sent on, and a thousand busy
-//! streams of small packets find a slot each.
+//! many as it can before anything is handled. So only about twice as many are lent as were taken at once lately, and of slots
+//! that are well filled no more than hold [`BATCH_BYTES`]: what was received is still in the cache when it is handled and sent
+//! on, and a thousand busy streams of small packets find a slot each.
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -138,6 +138,9 @@ impl Demand {
     const LEAST: u32 = 16;
     /// Refills after which slots that were not needed are lent no more.
     const OBSERVED: u32 = 64;
+    /// Slots that are filled with less are lent by number alone: that streams wait for them would cost more than that they are
+    /// out of the cache.
+    const LITTLE_BYTES: u32 = 32 << 10;
     /// So many are lent however much each is filled with.
     const LEAST_FULL: u32 = 4;
 
@@ -147,7 +150,10 @@ impl Demand {
     }
 
     fn slots(&self) -> u32 {
-        let affordable = BATCH_BYTES as u32 / self.mean_bytes.max(1);
+        if self.mean_bytes < Self::LITTLE_BYTES {
+            return self.wanted;
+        }
+        let affordable = BATCH_BYTES as u32 / self.mean_bytes;
         self.wanted.min(affordable.max(Self::LEAST_FULL))
     }
 
@@ -223,13 +229,13 @@ mod tests {
     fn no_more_slots_are_lent_than_stay_in_the_cache_when_full() {
         let mut demand = Demand::up_to(1024);
         for _ in 0..100 {
-            demand.note_filled(68);
+            demand.note_filled(16 << 10);
         }
         assert_eq!(demand.slots(), 1024);
         for _ in 0..100 {
-            demand.note_filled(32 << 10);
+            demand.note_filled(64 << 10);
         }
-        assert_eq!(demand.slots(), BATCH_BYTES as u32 / (32 << 10));
+        assert_eq!(demand.slots(), BATCH_BYTES as u32 / (64 << 10));
         for _ in 0..100 {
             demand.note_filled(BATCH_BYTES as u32);
         }
