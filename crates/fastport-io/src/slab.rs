@@ -38,6 +38,10 @@ struct Slot<T> {
     value: Option<T>,
 }
 
+/// What the first entry takes from the allocator. It is as much as allocators have from the system as pages, which count only
+/// when they are used, and which are moved, not copied, when a slab grows.
+const FIRST_BYTES: usize = 256 * 1024;
+
 /// Entries of one type with generation-checked keys and an upper limit.
 ///
 /// Slots are reused last-in first-out, so that a busy slab touches few cache lines.
@@ -97,6 +101,9 @@ impl<T> Slab<T> {
         let index = self.slots.len() as u32;
         if index >= self.limit {
             return Err(Error::plain(ErrorCode::NoResources));
+        }
+        if index == 0 {
+            self.slots.reserve((FIRST_BYTES / size_of::<Slot<T>>()).min(self.limit as usize));
         }
         self.slots.push(Slot { generation: 1, next_vacant: self.first_vacant, value: None });
         self.first_vacant = index;
