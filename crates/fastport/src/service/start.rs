@@ -35,7 +35,7 @@ impl<M, F: Framer> ServiceBuilder<M, F> {
         M: Fn(usize) -> H + Send + Sync + 'static,
         H: Handler<F>,
     {
-        let (mut service, plan, listeners) = self.set_up()?;
+        let SetUp { mut service, plan, listeners } = self.set_up()?;
         let (ready, told) = channel();
         // A service that is dropped stops: so no thread is left behind when one of them cannot start.
         for (index, listeners) in shares(listeners, service.hub.ports.len()).into_iter().enumerate() {
@@ -59,7 +59,7 @@ impl<M, F: Framer> ServiceBuilder<M, F> {
         M: Fn(usize) -> H + Send + Sync + 'static,
         H: Handler<F>,
     {
-        let (mut service, plan, listeners) = self.set_up()?;
+        let SetUp { mut service, plan, listeners } = self.set_up()?;
         let (ready, told) = channel();
         let mut shares = shares(listeners, service.hub.ports.len()).into_iter().enumerate();
         let (first, first_listeners) = shares.next().expect("a service has a worker");
@@ -85,8 +85,8 @@ impl<M, F: Framer> ServiceBuilder<M, F> {
         Ok(report)
     }
 
-    /// All that comes before the workers.
-    fn set_up<H>(self) -> Result<(Service, WorkerPlan<M, F>, Vec<Listening>), Error>
+    /// Does all that comes before the workers.
+    fn set_up<H>(self) -> Result<SetUp<M, F>, Error>
     where
         M: Fn(usize) -> H + Send + Sync + 'static,
         H: Handler<F>,
@@ -112,7 +112,8 @@ impl<M, F: Framer> ServiceBuilder<M, F> {
             )?),
         };
         let plan = WorkerPlan { options: Arc::new(options), framer, make_handler, hub: Arc::clone(&hub) };
-        Ok((Service { hub, selection, workers: Vec::new(), pool }, plan, listeners))
+        let service = Service { hub, selection, workers: Vec::new(), pool };
+        Ok(SetUp { service, plan, listeners })
     }
 }
 
@@ -150,6 +151,13 @@ impl<M, F: Framer> ServiceBuilder<M, F> {
         }
         Ok(service)
     }
+}
+
+/// A service that has no workers yet, and what they are made from.
+struct SetUp<M, F> {
+    service: Service,
+    plan: WorkerPlan<M, F>,
+    listeners: Vec<Listening>,
 }
 
 /// A bound listening socket on its way to its worker.
