@@ -62,6 +62,30 @@ fn bytes_of(completion: &Completion) -> &[u8] {
 }
 
 #[test]
+fn no_more_is_received_at_a_time_than_stays_in_the_cache() {
+    const MEBIBYTE: usize = 1 << 20;
+    const SLOT: usize = 64 * 1024;
+    const PAIRS: usize = 48;
+    let mut provider = provider_with(SLOT, PAIRS as u32);
+    let pairs: Vec<_> = (0..PAIRS).map(|_| connect(&mut provider)).collect();
+    for (far, near) in &pairs {
+        let mut far = far;
+        far.write_all(&[7; SLOT]).unwrap();
+        provider.receive_stream(*near, 0).unwrap();
+    }
+    let (mut received, mut most) = (0, 0);
+    let mut batch = CompletionBatch::with_capacity(2 * PAIRS);
+    wait_until("everything arrives", || {
+        provider.process_completions(&mut batch, Some(Duration::ZERO)).unwrap();
+        let bytes = batch.drain().map(|completion| bytes_of(&completion).len()).sum();
+        most = most.max(bytes);
+        received += bytes;
+        received == PAIRS * SLOT
+    });
+    assert!(most < MEBIBYTE + SLOT, "{most} bytes at a time");
+}
+
+#[test]
 fn packets_of_all_sizes_come_back_as_they_were_sent() {
     let mut provider = provider_with(4096, 8);
     let (mut far, near) = connect(&mut provider);
