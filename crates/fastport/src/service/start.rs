@@ -49,8 +49,8 @@ impl<M, F: Framer> ServiceBuilder<M, F> {
     /// Does what [`ServiceBuilder::start`] does, with the calling thread as the first worker, until the service has stopped.
     /// `started` is called when clients can connect; it may keep a [`Handle`], by which others stop the service.
     ///
-    /// A service of one worker is then a process of one thread, in which Linux looks descriptors up without counting their
-    /// users: with epoll a packet costs some 3 % less.
+    /// A service of one worker then has no thread of its own: for programs that do nothing else, and for those that need the
+    /// worker on a thread that they have set up, with a core or a priority of its choice.
     ///
     /// # Errors
     /// As [`ServiceBuilder::start`]. What happens later is in the report.
