@@ -70,7 +70,7 @@ fn no_more_is_received_at_a_time_than_stays_in_the_cache() {
     let pairs: Vec<_> = (0..PAIRS).map(|_| connect(&mut provider)).collect();
     for (far, near) in &pairs {
         let mut far = far;
-        far.write_all(&[7; SLOT]).unwrap();
+        far.write_all(&vec![7; SLOT]).unwrap();
         provider.receive_stream(*near, 0).unwrap();
     }
     let (mut received, mut most) = (0, 0);
