@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::backend::RECEIVE_SLOT_BYTES;
 use crate::buffer::PoolConfig;
 use crate::error::{Error, ErrorCode, Result};
 
@@ -194,14 +195,6 @@ impl Default for ProviderConfig {
         }
     }
 }
-
-/// Room for four of the largest frames of most protocols, 64 KiB: one that is cut apart by the end of a slot must be copied.
-/// The cache line more keeps slots from starting a power of two apart, where they would compete for the same lines.
-#[cfg(not(windows))]
-const RECEIVE_SLOT_BYTES: usize = 256 * 1024 + 64;
-/// Room for one of the largest frames: Registered I/O locks all slots into physical memory.
-#[cfg(windows)]
-const RECEIVE_SLOT_BYTES: usize = 66 * 1024;
 
 impl ProviderConfig {
     /// The smallest queue depth.

@@ -50,7 +50,9 @@ pub struct ServiceOptions {
 }
 
 impl Default for ServiceOptions {
+    /// Send slots are as large as receive slots, so that the replies to what was received at once go out at once.
     fn default() -> Self {
+        let provider = ProviderConfig::default();
         Self {
             backend: Choice::Auto,
             workers: std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS),
@@ -58,8 +60,8 @@ impl Default for ServiceOptions {
             backlog: 1024,
             socket: SocketOptions::default(),
             session: SessionOptions::default(),
-            provider: ProviderConfig::default(),
-            send_pool: PoolConfig { slot_bytes: SEND_SLOT_BYTES, initial_slots: 64, max_slots: 4096 },
+            send_pool: PoolConfig { slot_bytes: provider.receive_pool.slot_bytes, initial_slots: 64, max_slots: 4096 },
+            provider,
             batch: None,
             max_sessions: 65_536,
             limits: Limits::default(),
@@ -70,14 +72,6 @@ impl Default for ServiceOptions {
         }
     }
 }
-
-/// Room for the replies to a full receive slot, so that they go out by one send, and one cache line more: slots that start
-/// a power of two apart would all compete for the same lines of the cache.
-#[cfg(not(windows))]
-const SEND_SLOT_BYTES: usize = 256 * 1024 + 64;
-/// The same for the smaller receive slots that there are here.
-#[cfg(windows)]
-const SEND_SLOT_BYTES: usize = 64 * 1024 + 64;
 
 /// The default batch where the kernel takes many operations by one call.
 const LARGE_BATCH: usize = 256;

@@ -47,6 +47,14 @@ pub use rio::use_rio_table;
 #[cfg(all(unix, any(not(target_os = "linux"), fastport_libkqueue)))]
 pub type Kqueue = crate::proactor::Proactor<readiness::ReadinessDriver<readiness::KqueueSelector>>;
 
+/// Room for four of the largest frames of most protocols, 64 KiB: one that is cut apart by the end of a slot must be copied.
+/// The cache line more keeps slots from starting a power of two apart, where they would compete for the same lines.
+#[cfg(not(windows))]
+pub(crate) const RECEIVE_SLOT_BYTES: usize = 256 * 1024 + 64;
+/// Room for one of the largest frames: Registered I/O locks all slots into physical memory.
+#[cfg(windows)]
+pub(crate) const RECEIVE_SLOT_BYTES: usize = 66 * 1024;
+
 /// The backends that are compiled in for this system, best first: the order in which `auto` tries them.
 pub const COMPILED: &[Backend] = if cfg!(fastport_libkqueue) {
     &[Backend::IoUring, Backend::Epoll, Backend::Kqueue]
