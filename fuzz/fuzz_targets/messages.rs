@@ -60,10 +60,7 @@ fuzz_target!(|input: &[u8]| {
 });
 
 fn written(message: &impl Encode) -> Vec<u8> {
-    let mut buffer = Vec::new();
-    message.encode_into(&mut buffer).expect("a vector grows");
-    assert_eq!(buffer.len(), message.wire_len());
-    buffer
+    message.to_wire()
 }
 
 /// Both refuse the payload, or both read the same message from it.

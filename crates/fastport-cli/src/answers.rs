@@ -64,14 +64,14 @@ impl Answers {
 
     fn echo(&self, session: &mut Context<'_>, packet: PacketView<'_>) -> Result<(), DecodeError> {
         let request = EchoRequestView::decode_from(packet.payload)?;
-        self.reply(session, packet_id::ECHO, &answer_echo_view(&request).lay_out());
+        self.reply(session, packet_id::ECHO, &answer_echo_view(&request));
         Ok(())
     }
 
     fn benchmark(&mut self, session: &mut Context<'_>, packet: PacketView<'_>) -> Result<(), DecodeError> {
         let request = BenchmarkRequestView::decode_from(packet.payload)?;
         let times = self.times(session);
-        self.reply(session, packet_id::BENCHMARK_RESPONSE, &answer_benchmark_view(&request, times).lay_out());
+        self.reply(session, packet_id::BENCHMARK_RESPONSE, &answer_benchmark_view(&request, times));
         Ok(())
     }
 
@@ -91,8 +91,8 @@ impl Answers {
 
     /// Queues a reply. A client that does not read its replies is closed by the service, which tells the reason.
     fn reply(&self, session: &mut Context<'_>, id: u16, message: &impl Encode) {
-        let queued = session.send_with(id, message.wire_len(), |buffer| {
-            message.encode_into(buffer).expect("the buffer has room for the length that was asked for");
+        let queued = session.send_with(id, message.max_wire_len(), |target| {
+            message.encode_into(target).expect("as much memory as the message asks for");
         });
         match queued {
             Ok(()) | Err(SendError::Closed) => {}

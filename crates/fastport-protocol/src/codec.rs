@@ -8,22 +8,31 @@
 //! The methods do not share their names with those of [`prost::Message`], so that both traits can
 //! be in scope.
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 
 use crate::error::{DecodeError, EncodeError};
 
 /// A message that can be written as the payload of a packet.
 pub trait Encode {
-    /// The exact number of bytes that [`encode_into`](Self::encode_into) writes.
-    fn wire_len(&self) -> usize;
+    /// No fewer bytes than the message takes, and hardly more: memory for them is asked for before it is written.
+    fn max_wire_len(&self) -> usize;
 
-    /// Writes the message to `buffer`, which may be a send ring: it need not be contiguous.
+    /// Writes the message to the beginning of `target`, which then begins behind it, as with [`bytes::BufMut`].
     ///
     /// # Errors
     ///
-    /// [`EncodeError`] when `buffer` has room for less than [`wire_len`](Self::wire_len) bytes;
-    /// then nothing was written.
-    fn encode_into(&self, buffer: &mut impl BufMut) -> Result<(), EncodeError>;
+    /// [`EncodeError`] when `target` is shorter than [`max_wire_len`](Self::max_wire_len); then nothing was written.
+    fn encode_into(&self, target: &mut &mut [u8]) -> Result<(), EncodeError>;
+
+    /// The message by itself, for whoever has no memory to write it to.
+    fn to_wire(&self) -> Vec<u8> {
+        let mut memory = vec![0; self.max_wire_len()];
+        let mut rest = &mut memory[..];
+        self.encode_into(&mut rest).expect("as much memory as the message asks for");
+        let unused = rest.len();
+        memory.truncate(memory.len() - unused);
+        memory
+    }
 }
 
 /// A message that can be read from the payload of a packet.
@@ -52,12 +61,12 @@ pub trait DecodeOwned: for<'payload> Decode<'payload> {
 }
 
 impl<M: prost::Message> Encode for M {
-    fn wire_len(&self) -> usize {
+    fn max_wire_len(&self) -> usize {
         self.encoded_len()
     }
 
-    fn encode_into(&self, buffer: &mut impl BufMut) -> Result<(), EncodeError> {
-        self.encode(buffer).map_err(|error| EncodeError {
+    fn encode_into(&self, target: &mut &mut [u8]) -> Result<(), EncodeError> {
+        self.encode(target).map_err(|error| EncodeError {
             required_bytes: error.required_capacity(),
             available_bytes: error.remaining(),
         })

@@ -53,12 +53,12 @@ pub enum DecodeError {
     Library(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// A message is larger than the buffer that it should go into. Nothing was written.
+/// The memory is too short for a message. Nothing was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the message takes {required_bytes} bytes, the buffer has room for {available_bytes}")]
+#[error("the message asks for {required_bytes} bytes, the memory has {available_bytes}")]
 pub struct EncodeError {
-    /// What the message takes.
+    /// What the message asks for.
     pub required_bytes: usize,
-    /// What the buffer had left.
+    /// What there was.
     pub available_bytes: usize,
 }

@@ -20,13 +20,11 @@
 //! use fastport_protocol::{Decode, Encode, behaviour};
 //!
 //! let request = EchoRequestView { data: b"hello", ..Default::default() };
-//! let mut payload = Vec::with_capacity(request.wire_len());
-//! request.encode_into(&mut payload)?;
+//! let payload = request.to_wire();
 //!
 //! // On the server: `data` still points into `payload`.
 //! let response = behaviour::answer_echo_view(&EchoRequestView::decode_from(&payload)?);
-//! let mut answer = Vec::with_capacity(response.wire_len());
-//! response.encode_into(&mut answer)?;
+//! let answer = response.to_wire();
 //!
 //! assert_eq!(EchoResponseView::decode_from(&answer)?.data, b"hello");
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::BufMut;
-use fastport_io::buffer::Reservation;
 use fastport_io::slab::Key;
 use fastport_io::{BufferPool, ByteRing, Lease};
 
@@ -159,6 +158,14 @@ impl<'a, F: Framer> Context<'a, F> {
         }
     }
 
+    #[inline]
+    fn framer(&self) -> &F {
+        match &self.place {
+            Place::Inline(inline) => &inline.desk.framer,
+            Place::Pool(remote) => remote.framer,
+        }
+    }
+
     /// Sends a packet.
     ///
     /// # Errors
@@ -167,27 +174,38 @@ impl<'a, F: Framer> Context<'a, F> {
     /// closed, `TooLarge` for a payload beyond the framer's maximum.
     #[inline]
     pub fn send(&mut self, id: impl Into<PacketId>, payload: &[u8]) -> Result<(), SendError> {
+        if payload.len() > self.framer().max_payload_bytes() {
+            return Err(SendError::TooLarge);
+        }
         self.send_with(id, payload.len(), |target| target.put_slice(payload))
     }
 
-    /// Sends a packet whose payload of exactly `payload_bytes` bytes is written by `write`: straight into the memory that
-    /// it is sent from.
+    /// Sends a packet whose payload is written by `write`, straight into the memory that it is sent from: a slice of
+    /// `most_payload_bytes` bytes, whose beginning `write` moves behind what it has written, as [`bytes::BufMut`] and
+    /// [`std::io::Write`] do. What stands before is the payload; it may be shorter than announced, so a message need not know its
+    /// length before it is encoded.
     ///
+    /// ```no_run
+    /// # use bytes::BufMut;
+    /// # fn reply(session: &mut fastport::Context<'_>, name: &str) -> Result<(), fastport::SendError> {
+    /// session.send_with(7, 4 + name.len(), |target| {
+    ///     target.put_u32(name.len() as u32);
+    ///     target.put_slice(name.as_bytes());
+    /// })
+    /// # }
+    /// ```
     /// # Errors
-    /// As [`Context::send`]; `write` is not called then.
-    ///
-    /// # Panics
-    /// If `write` writes fewer or more bytes than announced. Nothing is sent then.
+    /// As [`Context::send`]. `Full` and `Closed` are said before `write` is called, `TooLarge` is about what it has written.
     #[inline]
     pub fn send_with(
         &mut self,
         id: impl Into<PacketId>,
-        payload_bytes: usize,
-        write: impl FnOnce(&mut Reservation<'_>),
+        most_payload_bytes: usize,
+        write: impl FnOnce(&mut &mut [u8]),
     ) -> Result<(), SendError> {
         match &mut self.place {
-            Place::Inline(inline) => inline.send_with(id.into(), payload_bytes, write),
-            Place::Pool(remote) => remote.send_with(id.into(), payload_bytes, write),
+            Place::Inline(inline) => inline.send_with(id.into(), most_payload_bytes, write),
+            Place::Pool(remote) => remote.send_with(id.into(), most_payload_bytes, write),
         }
     }
 
@@ -266,19 +284,17 @@ impl<F: Framer> Inline<'_, F> {
     fn send_with(
         &mut self,
         id: PacketId,
-        payload_bytes: usize,
-        write: impl FnOnce(&mut Reservation<'_>),
+        most_payload_bytes: usize,
+        write: impl FnOnce(&mut &mut [u8]),
     ) -> Result<(), SendError> {
         let Self { link, desk, .. } = self;
-        let mut header = [0; MAX_HEADER_BYTES];
-        let header = &mut header[..desk.framer.header_bytes()];
-        desk.framer.write_header(id, payload_bytes, header)?;
-        let frame_bytes = header.len() + payload_bytes;
-        desk.admit(link, frame_bytes)?;
-        link.queue.write(frame_bytes, &desk.pool, |ring| {
-            ring.put_slice(header);
-            write(ring);
+        let most_frame_bytes = desk.framer.header_bytes() + most_payload_bytes;
+        desk.admit(link, most_frame_bytes)?;
+        let mut framed = Ok(());
+        link.queue.write(most_frame_bytes, &desk.pool, |target| {
+            framed = write_frame(&desk.framer, id, target, write);
         });
+        framed?;
         desk.count_sent(link);
         Ok(())
     }
@@ -297,6 +313,26 @@ impl<F: Framer> Inline<'_, F> {
     }
 }
 
+/// Writes a frame whose payload is what `write` writes; nothing if that is too large.
+#[inline]
+fn write_frame<F: Framer>(
+    framer: &F,
+    id: PacketId,
+    target: &mut &mut [u8],
+    write: impl FnOnce(&mut &mut [u8]),
+) -> Result<(), SendError> {
+    let memory = std::mem::take(target);
+    let (header, payload) = memory.split_at_mut(framer.header_bytes());
+    let most_bytes = payload.len();
+    let mut rest = payload;
+    write(&mut rest);
+    let payload_bytes = most_bytes.saturating_sub(rest.len());
+    let framed = framer.write_header(id, payload_bytes, header);
+    let frame_bytes = if framed.is_ok() { header.len() + payload_bytes } else { 0 };
+    *target = &mut memory[frame_bytes..];
+    Ok(framed?)
+}
+
 /// Whether a session may keep a receive buffer until it is sent.
 fn may_be_held(link: &Link, frame: &[u8], receive_pool: &BufferPool) -> bool {
     if frame.len() < FORWARDED_BYTES || link.queue.segments() > FORWARDED_SEGMENTS {
@@ -310,33 +346,33 @@ impl<F: Framer> Remote<'_, F> {
     fn send_with(
         &mut self,
         id: PacketId,
-        payload_bytes: usize,
-        write: impl FnOnce(&mut Reservation<'_>),
+        most_payload_bytes: usize,
+        write: impl FnOnce(&mut &mut [u8]),
     ) -> Result<(), SendError> {
-        let mut header = [0; MAX_HEADER_BYTES];
-        let header = &mut header[..self.framer.header_bytes()];
-        self.framer.write_header(id, payload_bytes, header)?;
         self.check()?;
-        let frame = self.encode(header, payload_bytes, write);
+        let frame = self.encode(id, most_payload_bytes, write)?;
         self.handle.announce(self.session, frame.len())?;
         self.outbox.push(Command::Send { key: self.session.key(), frame });
         Ok(())
     }
 
-    fn encode(&mut self, header: &[u8], payload_bytes: usize, write: impl FnOnce(&mut Reservation<'_>)) -> SharedFrame {
-        let frame_bytes = header.len() + payload_bytes;
-        if self.scratch.capacity() < frame_bytes {
-            *self.scratch = ByteRing::with_capacity(frame_bytes);
+    fn encode(
+        &mut self,
+        id: PacketId,
+        most_payload_bytes: usize,
+        write: impl FnOnce(&mut &mut [u8]),
+    ) -> Result<SharedFrame, SendError> {
+        let most_frame_bytes = self.framer.header_bytes() + most_payload_bytes;
+        if self.scratch.capacity() < most_frame_bytes {
+            *self.scratch = ByteRing::with_capacity(most_frame_bytes);
         }
-        let mut reservation = self.scratch.reserve(frame_bytes).expect("the ring is empty and large enough");
-        reservation.put_slice(header);
-        write(&mut reservation);
-        let missing = reservation.remaining_mut();
-        assert!(missing == 0, "a message is {missing} bytes shorter than its announced {frame_bytes}");
-        reservation.commit();
+        let mut framed = Ok(());
+        let encode = |target: &mut &mut [u8]| framed = write_frame(self.framer, id, target, write);
+        self.scratch.append(most_frame_bytes, encode).expect("the ring is empty and large enough");
+        framed?;
         let frame = self.scratch.readable().0.into();
         self.scratch.clear();
-        frame
+        Ok(frame)
     }
 
     fn post(&mut self, frame: SharedFrame) -> Result<(), SendError> {

@@ -65,7 +65,6 @@ pub mod fuzzing {
 
 pub use context::Context;
 pub use error::{Error, SendError};
-pub use fastport_io::buffer::Reservation;
 pub use framer::{Frame, Framer, InvalidFrame, LengthDelimitedFramer, PacketFramer};
 pub use handler::Handler;
 pub use limits::{Limits, Refusal};

@@ -186,8 +186,8 @@ impl Generator {
                 sequence: state.next,
                 payload: state.payload(&self.payloads, state.next),
             };
-            let queued = session.send_with(packet_id::BENCHMARK_REQUEST, request.wire_len(), |buffer| {
-                request.encode_into(buffer).expect("the buffer has room for the length that was asked for");
+            let queued = session.send_with(packet_id::BENCHMARK_REQUEST, request.max_wire_len(), |target| {
+                request.encode_into(target).expect("as much memory as the message asks for");
             });
             if let Err(error) = queued {
                 self.roster.fault(format!("session {}: cannot send a request: {error}", session.id()));

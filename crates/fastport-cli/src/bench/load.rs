@@ -198,7 +198,6 @@ impl Control<'_> {
         };
         self.roster.begin(stage, share);
         let mut sparks = 0;
-        let mut encoded = Vec::new();
         for (token, session) in &sessions {
             let request = BenchmarkRequestView {
                 header: None,
@@ -206,9 +205,7 @@ impl Control<'_> {
                 sequence,
                 payload: payload_of(&self.run.payloads, *token, sequence),
             };
-            encoded.clear();
-            request.encode_into(&mut encoded).expect("a vector grows as it must");
-            sparks += u64::from(self.send_spark(session, &encoded));
+            sparks += u64::from(self.send_spark(session, &request.to_wire()));
         }
         StageRecord { sparks, start_ns, finished: self.wait(stage, length, start_ns) }
     }

@@ -185,6 +185,6 @@ mod tests {
             sequence: u32::MAX,
             payload: &payload,
         };
-        assert!(response.wire_len() <= fastport::packet::MAX_PAYLOAD_BYTES);
+        assert!(response.to_wire().len() <= fastport::packet::MAX_PAYLOAD_BYTES);
     }
 }

@@ -123,9 +123,7 @@ impl Dialogue {
             data: content.data(),
             data_str: content.text(),
         };
-        let mut payload = Vec::with_capacity(request.wire_len());
-        request.encode_into(&mut payload).expect("a vector grows as it must");
-        match self.session.send(packet_id::ECHO, &payload) {
+        match self.session.send(packet_id::ECHO, &request.to_wire()) {
             // The end of the connection comes as an event, with its reason: whoever waits for the reply will see it.
             Ok(()) | Err(SendError::Closed) => Ok(()),
             Err(error) => Err(Failure::new(format!("cannot send: {error}"))),

@@ -42,9 +42,7 @@ impl RawClient {
     pub(crate) fn expect_echo(&mut self, request_id: u64) {
         let header = Some(Header { request_id, timestamp_ms: 7 });
         let request = EchoRequestView { header, data: b"ping", data_str: "pong" };
-        let mut payload = Vec::new();
-        request.encode_into(&mut payload).unwrap();
-        self.send(packet_id::ECHO, &payload);
+        self.send(packet_id::ECHO, &request.to_wire());
 
         let (id, payload) = self.receive();
         let response = EchoResponseView::decode_from(&payload).unwrap();
@@ -56,8 +54,7 @@ impl RawClient {
     /// Sends echo requests. False if the server does not take them any more.
     #[cfg(target_os = "linux")]
     pub(crate) fn try_send_echoes(&mut self, count: usize) -> bool {
-        let mut payload = Vec::new();
-        EchoRequestView { header: None, data: b"ping", data_str: "" }.encode_into(&mut payload).unwrap();
+        let payload = EchoRequestView { header: None, data: b"ping", data_str: "" }.to_wire();
         let size = u16::try_from(payload.len() + 4).unwrap();
         let request = [&size.to_be_bytes()[..], &packet_id::ECHO.to_be_bytes(), &payload].concat();
         self.stream.write_all(&request.repeat(count)).is_ok()

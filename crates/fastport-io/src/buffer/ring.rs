@@ -132,6 +132,34 @@ impl ByteRing {
         }
     }
 
+    /// Bytes that can be appended in one piece.
+    #[inline]
+    pub const fn room_in_one_piece(&self) -> usize {
+        let end = self.head + self.len;
+        if end < self.capacity { self.capacity - end } else { self.free() }
+    }
+
+    /// Appends what `write` puts into memory for `most_bytes` bytes in one piece, and returns how much that is; `None`, without a
+    /// call of `write`, if there is no such room.
+    ///
+    /// `write` moves the beginning of the slice behind what it has written, as [`bytes::BufMut`] and [`std::io::Write`] do.
+    /// The rest holds whatever was sent out of that memory before.
+    #[inline]
+    pub fn append(&mut self, most_bytes: usize, write: impl FnOnce(&mut &mut [u8])) -> Option<usize> {
+        if most_bytes > self.room_in_one_piece() {
+            return None;
+        }
+        let position = self.wrap(self.head + self.len);
+        // SAFETY: the range lies inside the storage, which is initialised from the start. It is free, so no send in flight
+        // and no borrowed slice refers to it, and the slice borrows the ring exclusively.
+        let mut rest = unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().add(position), most_bytes) };
+        write(&mut rest);
+        // Another slice, that may be longer, can stand there only by intention.
+        let written = most_bytes.saturating_sub(rest.len());
+        self.len += written;
+        Some(written)
+    }
+
     /// Room for exactly `bytes` more bytes, to be written in place; `None` if they do not fit.
     #[inline]
     pub fn reserve(&mut self, bytes: usize) -> Option<Reservation<'_>> {
@@ -300,6 +328,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_appended_in_one_piece_may_be_shorter_than_its_memory() {
+        let mut ring = ByteRing::with_capacity(8);
+        assert_eq!(ring.append(8, |target| target.put_slice(b"12345")), Some(5));
+        ring.consume(4);
+        assert_eq!(ring.append(4, |_| unreachable!("seven bytes are free, but no four of them in one piece")), None);
+        assert_eq!(ring.append(3, |target| target.put_slice(b"678")), Some(3));
+        assert_eq!(ring.append(4, |target| target.put_slice(b"abc")), Some(3));
+        let mut out = [0; 8];
+        assert_eq!(ring.pop(&mut out), 7);
+        assert_eq!(&out[..7], b"5678abc");
+    }
+
+    #[test]
     fn a_send_keeps_the_pool_slot_when_the_ring_is_gone() {
         let pool = BufferPool::new(&PoolConfig { slot_bytes: 64, initial_slots: 1, max_slots: 1 }).unwrap();
         let mut ring = ByteRing::over(pool.acquire().unwrap());
@@ -315,7 +356,7 @@ mod tests {
         #[test]
         fn behaves_like_a_queue_under_any_sequence(
             capacity in 1usize..40,
-            steps in proptest::collection::vec((0u8..4, 0usize..48), 0..200),
+            steps in proptest::collection::vec((0u8..5, 0usize..48), 0..200),
         ) {
             let mut ring = ByteRing::with_capacity(capacity);
             let mut model: VecDeque<u8> = VecDeque::new();
@@ -337,7 +378,14 @@ mod tests {
                         }
                         None => prop_assert!(size > capacity - model.len()),
                     },
-                    2 => {
+                    2 => match ring.append(size, |target| target.put_slice(&bytes[..size / 2])) {
+                        Some(written) => {
+                            prop_assert_eq!(written, size / 2);
+                            model.extend(&bytes[..written]);
+                        }
+                        None => prop_assert!(size > ring.room_in_one_piece()),
+                    },
+                    3 => {
                         let mut out = vec![0; size];
                         let count = ring.pop(&mut out);
                         prop_assert_eq!(count, size.min(model.len()));

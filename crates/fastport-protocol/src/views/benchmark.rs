@@ -1,13 +1,11 @@
 //! Views of the benchmark messages.
 
-use bytes::BufMut;
-
 use super::{HEADER_KEY, list_header, merge_header, sign_extended};
 use crate::benchmark::{BenchmarkRequest, BenchmarkResponse};
 use crate::codec::{Decode, Encode};
 use crate::commons::Header;
 use crate::error::{DecodeError, EncodeError};
-use crate::wire::{FieldReader, Fields, Key, Layout};
+use crate::wire::{self, FieldReader, FieldWriter, Fields, Key};
 
 /// A [`BenchmarkRequest`] that borrows its payload.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,31 +42,30 @@ impl<'a> Decode<'a> for BenchmarkRequestView<'a> {
     }
 }
 
-impl<'a> BenchmarkRequestView<'a> {
-    /// The message, ready to be sent.
+impl Fields for BenchmarkRequestView<'_> {
     #[inline]
-    pub fn lay_out(&self) -> Layout<'a> {
-        Layout::of(self)
+    fn list(&self, writer: &mut FieldWriter<'_>) {
+        list_header(self.header, writer);
+        writer.uint64(2, self.client_timestamp_ns);
+        writer.uint64(3, u64::from(self.sequence));
+        writer.bytes(4, self.payload);
     }
-}
 
-impl<'a> Fields<'a> for BenchmarkRequestView<'a> {
     #[inline]
-    fn list(&self, layout: &mut Layout<'a>) {
-        list_header(self.header, layout);
-        layout.uint64(2, self.client_timestamp_ns);
-        layout.uint64(3, u64::from(self.sequence));
-        layout.bytes(4, self.payload);
+    fn content_bytes(&self) -> usize {
+        self.payload.len()
     }
 }
 
 impl Encode for BenchmarkRequestView<'_> {
-    fn wire_len(&self) -> usize {
-        self.lay_out().wire_len()
+    #[inline]
+    fn max_wire_len(&self) -> usize {
+        wire::max_len(self)
     }
 
-    fn encode_into(&self, buffer: &mut impl BufMut) -> Result<(), EncodeError> {
-        self.lay_out().encode_into(buffer)
+    #[inline]
+    fn encode_into(&self, target: &mut &mut [u8]) -> Result<(), EncodeError> {
+        wire::write(self, target)
     }
 }
 
@@ -131,34 +128,33 @@ impl<'a> Decode<'a> for BenchmarkResponseView<'a> {
     }
 }
 
-impl<'a> BenchmarkResponseView<'a> {
-    /// The message, ready to be sent.
+impl Fields for BenchmarkResponseView<'_> {
     #[inline]
-    pub fn lay_out(&self) -> Layout<'a> {
-        Layout::of(self)
+    fn list(&self, writer: &mut FieldWriter<'_>) {
+        list_header(self.header, writer);
+        writer.uint64(2, sign_extended(self.result));
+        writer.uint64(3, self.client_timestamp_ns);
+        writer.uint64(4, self.server_recv_timestamp_ns);
+        writer.uint64(5, self.server_send_timestamp_ns);
+        writer.uint64(6, u64::from(self.sequence));
+        writer.bytes(7, self.payload);
     }
-}
 
-impl<'a> Fields<'a> for BenchmarkResponseView<'a> {
     #[inline]
-    fn list(&self, layout: &mut Layout<'a>) {
-        list_header(self.header, layout);
-        layout.uint64(2, sign_extended(self.result));
-        layout.uint64(3, self.client_timestamp_ns);
-        layout.uint64(4, self.server_recv_timestamp_ns);
-        layout.uint64(5, self.server_send_timestamp_ns);
-        layout.uint64(6, u64::from(self.sequence));
-        layout.bytes(7, self.payload);
+    fn content_bytes(&self) -> usize {
+        self.payload.len()
     }
 }
 
 impl Encode for BenchmarkResponseView<'_> {
-    fn wire_len(&self) -> usize {
-        self.lay_out().wire_len()
+    #[inline]
+    fn max_wire_len(&self) -> usize {
+        wire::max_len(self)
     }
 
-    fn encode_into(&self, buffer: &mut impl BufMut) -> Result<(), EncodeError> {
-        self.lay_out().encode_into(buffer)
+    #[inline]
+    fn encode_into(&self, target: &mut &mut [u8]) -> Result<(), EncodeError> {
+        wire::write(self, target)
     }
 }
 

@@ -1,13 +1,11 @@
 //! Views of the echo messages.
 
-use bytes::BufMut;
-
 use super::{HEADER_KEY, list_header, merge_header, sign_extended};
 use crate::codec::{Decode, Encode};
 use crate::commons::Header;
 use crate::error::{DecodeError, EncodeError};
 use crate::tests::{EchoRequest, EchoResponse};
-use crate::wire::{FieldReader, Fields, Key, Layout};
+use crate::wire::{self, FieldReader, FieldWriter, Fields, Key};
 
 /// An [`EchoRequest`] that borrows its content.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,30 +38,29 @@ impl<'a> Decode<'a> for EchoRequestView<'a> {
     }
 }
 
-impl<'a> EchoRequestView<'a> {
-    /// The message, ready to be sent.
+impl Fields for EchoRequestView<'_> {
     #[inline]
-    pub fn lay_out(&self) -> Layout<'a> {
-        Layout::of(self)
+    fn list(&self, writer: &mut FieldWriter<'_>) {
+        list_header(self.header, writer);
+        writer.bytes(2, self.data);
+        writer.bytes(3, self.data_str.as_bytes());
     }
-}
 
-impl<'a> Fields<'a> for EchoRequestView<'a> {
     #[inline]
-    fn list(&self, layout: &mut Layout<'a>) {
-        list_header(self.header, layout);
-        layout.bytes(2, self.data);
-        layout.bytes(3, self.data_str.as_bytes());
+    fn content_bytes(&self) -> usize {
+        self.data.len() + self.data_str.len()
     }
 }
 
 impl Encode for EchoRequestView<'_> {
-    fn wire_len(&self) -> usize {
-        self.lay_out().wire_len()
+    #[inline]
+    fn max_wire_len(&self) -> usize {
+        wire::max_len(self)
     }
 
-    fn encode_into(&self, buffer: &mut impl BufMut) -> Result<(), EncodeError> {
-        self.lay_out().encode_into(buffer)
+    #[inline]
+    fn encode_into(&self, target: &mut &mut [u8]) -> Result<(), EncodeError> {
+        wire::write(self, target)
     }
 }
 
@@ -109,31 +106,30 @@ impl<'a> Decode<'a> for EchoResponseView<'a> {
     }
 }
 
-impl<'a> EchoResponseView<'a> {
-    /// The message, ready to be sent.
+impl Fields for EchoResponseView<'_> {
     #[inline]
-    pub fn lay_out(&self) -> Layout<'a> {
-        Layout::of(self)
+    fn list(&self, writer: &mut FieldWriter<'_>) {
+        list_header(self.header, writer);
+        writer.uint64(2, sign_extended(self.result));
+        writer.bytes(3, self.data);
+        writer.bytes(4, self.data_str.as_bytes());
     }
-}
 
-impl<'a> Fields<'a> for EchoResponseView<'a> {
     #[inline]
-    fn list(&self, layout: &mut Layout<'a>) {
-        list_header(self.header, layout);
-        layout.uint64(2, sign_extended(self.result));
-        layout.bytes(3, self.data);
-        layout.bytes(4, self.data_str.as_bytes());
+    fn content_bytes(&self) -> usize {
+        self.data.len() + self.data_str.len()
     }
 }
 
 impl Encode for EchoResponseView<'_> {
-    fn wire_len(&self) -> usize {
-        self.lay_out().wire_len()
+    #[inline]
+    fn max_wire_len(&self) -> usize {
+        wire::max_len(self)
     }
 
-    fn encode_into(&self, buffer: &mut impl BufMut) -> Result<(), EncodeError> {
-        self.lay_out().encode_into(buffer)
+    #[inline]
+    fn encode_into(&self, target: &mut &mut [u8]) -> Result<(), EncodeError> {
+        wire::write(self, target)
     }
 }
 

@@ -17,26 +17,29 @@ pub use echo::{EchoRequestView, EchoResponseView};
 
 use crate::commons::Header;
 use crate::error::DecodeError;
-use crate::wire::{FieldReader, Fields, Key};
-
-pub use crate::wire::Layout;
+use crate::wire::{FieldReader, FieldWriter, Fields, Key};
 
 /// The number of the header field in every message.
 const HEADER: u32 = 1;
 const HEADER_KEY: Key = Key::content(HEADER);
 
-impl<'content> Fields<'content> for Header {
-    #[inline]
-    fn list(&self, layout: &mut Layout<'content>) {
-        layout.uint64(1, self.request_id);
-        layout.uint64(2, self.timestamp_ms);
+impl Fields for Header {
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would bring the writer from registers into memory")]
+    fn list(&self, writer: &mut FieldWriter<'_>) {
+        writer.uint64(1, self.request_id);
+        writer.uint64(2, self.timestamp_ms);
+    }
+
+    fn content_bytes(&self) -> usize {
+        0
     }
 }
 
 #[inline]
-fn list_header(header: Option<Header>, layout: &mut Layout<'_>) {
+fn list_header(header: Option<Header>, writer: &mut FieldWriter<'_>) {
     if let Some(header) = header {
-        layout.message(HEADER, &header);
+        writer.message(HEADER, &header);
     }
 }
 

@@ -1,15 +1,14 @@
 //! The protobuf wire format, as far as the [views](crate::views) need it.
 //!
-//! A reader over a slice and a layout for what is written; neither allocates. They accept, refuse and
+//! A reader and a writer over slices; neither allocates. They accept, refuse and
 //! write exactly what prost does, which the tests check on arbitrary bytes.
 //! Source: <https://protobuf.dev/programming-guides/encoding/>.
 
-mod layout;
 mod reader;
+mod writer;
 
-pub(crate) use layout::Fields;
-pub use layout::Layout;
 pub(crate) use reader::{FieldReader, Key};
+pub(crate) use writer::{FieldWriter, Fields, max_len, write};
 
 /// How the value of a field is laid out: the lower three bits of its key.
 #[derive(Clone, Copy, PartialEq, Eq)]

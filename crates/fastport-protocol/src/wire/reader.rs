@@ -86,8 +86,11 @@ impl<'a> FieldReader<'a> {
             self.position += 1;
             return Ok(u64::from(byte));
         }
-        let (value, rest) = self.long_integer()?;
-        self.position = rest;
+        let (value, behind) = long_integer(self.payload, self.position, self.end);
+        if behind == NOWHERE {
+            return Err(self.no_integer());
+        }
+        self.position = behind;
         Ok(value)
     }
 
@@ -177,40 +180,51 @@ impl<'a> FieldReader<'a> {
         Ok((Key(bits), self.position))
     }
 
-    /// An integer of more than one byte, and the position behind it.
-    #[inline(never)]
-    fn long_integer(self) -> Result<(u64, usize), DecodeError> {
-        // Eight bytes at a time take a third of the time of one after another.
-        if let Some(&bytes) = self.payload.get(self.position..).and_then(<[u8]>::first_chunk) {
-            let word = u64::from_le_bytes(bytes);
-            let ends = !word & MORE;
-            if ends != 0 {
-                let bits = ends.trailing_zeros() + 1;
-                let rest = self.position + bits as usize / 8;
-                if rest <= self.end {
-                    return Ok((gather(word & (u64::MAX >> (u64::BITS - bits))), rest));
-                }
-            }
-        }
-        self.any_integer()
-    }
-
-    /// One that is longer than eight bytes, or stands at the end of the payload.
+    /// Why no integer stands here.
     #[cold]
-    fn any_integer(self) -> Result<(u64, usize), DecodeError> {
-        let mut value = 0;
-        let rest = &self.payload[self.position..self.end];
-        for (index, &byte) in rest.iter().take(MAX_VARINT_BYTES).enumerate() {
-            if index == MAX_VARINT_BYTES - 1 && byte > 1 {
-                return Err(DecodeError::OverlongVarint);
-            }
-            value |= u64::from(byte & 0x7F) << (7 * index);
-            if byte < 0x80 {
-                return Ok((value, self.position + index + 1));
+    fn no_integer(self) -> DecodeError {
+        match any_integer(self.payload, self.position, self.end) {
+            Err(error) => error,
+            Ok(_) => unreachable!("it would have been read"),
+        }
+    }
+}
+
+/// No integer ends at the beginning of a payload.
+const NOWHERE: usize = 0;
+
+/// An integer of more than one byte, and the position behind it, or [`NOWHERE`]: what fits into two registers.
+#[inline(never)]
+fn long_integer(payload: &[u8], position: usize, end: usize) -> (u64, usize) {
+    // Eight bytes at a time take a third of the time of one after another.
+    if let Some(&bytes) = payload.get(position..).and_then(<[u8]>::first_chunk) {
+        let word = u64::from_le_bytes(bytes);
+        let ends = !word & MORE;
+        if ends != 0 {
+            let bits = ends.trailing_zeros() + 1;
+            let behind = position + bits as usize / 8;
+            if behind <= end {
+                return (gather(word & (u64::MAX >> (u64::BITS - bits))), behind);
             }
         }
-        Err(DecodeError::Truncated)
     }
+    any_integer(payload, position, end).unwrap_or((0, NOWHERE))
+}
+
+/// One that is longer than eight bytes, or stands at the end of the payload.
+#[cold]
+fn any_integer(payload: &[u8], position: usize, end: usize) -> Result<(u64, usize), DecodeError> {
+    let mut value = 0;
+    for (index, &byte) in payload[position..end].iter().take(MAX_VARINT_BYTES).enumerate() {
+        if index == MAX_VARINT_BYTES - 1 && byte > 1 {
+            return Err(DecodeError::OverlongVarint);
+        }
+        value |= u64::from(byte & 0x7F) << (7 * index);
+        if byte < 0x80 {
+            return Ok((value, position + index + 1));
+        }
+    }
+    Err(DecodeError::Truncated)
 }
 
 /// The wire type of a key that no message has matched yet.

@@ -13,12 +13,6 @@ use fastport_protocol::views::{BenchmarkRequestView, EchoRequestView};
 
 use crate::messages;
 
-fn written(message: &impl Encode) -> Vec<u8> {
-    let mut buffer = Vec::new();
-    message.encode_into(&mut buffer).expect("a Vec grows");
-    buffer
-}
-
 #[test]
 fn an_echo_is_answered_with_the_next_request_id_and_the_same_content() {
     let response = answer_echo(EchoRequest {
@@ -64,8 +58,8 @@ fn a_benchmark_is_answered_with_all_it_held_and_the_times_of_the_server() {
 proptest! {
     #[test]
     fn an_echo_is_answered_with_the_same_bytes_in_both_forms(request in messages::echo_request()) {
-        let by_view = written(&answer_echo_view(&EchoRequestView::from(&request)));
-        prop_assert_eq!(by_view, written(&answer_echo(request)));
+        let by_view = answer_echo_view(&EchoRequestView::from(&request)).to_wire();
+        prop_assert_eq!(by_view, answer_echo(request).to_wire());
     }
 
     #[test]
@@ -76,7 +70,7 @@ proptest! {
     ) {
         let times = ServerTimes { received_ns, sent_ns };
         let by_view = answer_benchmark_view(&BenchmarkRequestView::from(&request), times);
-        let by_view = written(&by_view);
-        prop_assert_eq!(by_view, written(&answer_benchmark(request, times)));
+        let by_view = by_view.to_wire();
+        prop_assert_eq!(by_view, answer_benchmark(request, times).to_wire());
     }
 }

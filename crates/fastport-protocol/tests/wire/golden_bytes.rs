@@ -26,10 +26,7 @@ where
 {
     let golden: Vec<u8> =
         hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).expect("two hex digits")).collect();
-    let mut written = Vec::new();
-    message.encode_into(&mut written).expect("a Vec grows");
-    assert_eq!(written, golden, "{message:?} is written differently");
-    assert_eq!(message.wire_len(), golden.len());
+    assert_eq!(message.to_wire(), golden, "{message:?} is written differently");
     let read = M::decode_from(&golden).expect("the golden bytes are valid");
     assert_eq!(&read, message);
 }

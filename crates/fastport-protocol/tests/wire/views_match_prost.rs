@@ -10,13 +10,6 @@ use fastport_protocol::{Decode, DecodeError, Encode};
 use crate::messages;
 use crate::payloads::{Kind, payload};
 
-fn written(message: &impl Encode) -> Vec<u8> {
-    let mut buffer = Vec::new();
-    message.encode_into(&mut buffer).expect("a Vec grows");
-    assert_eq!(buffer.len(), message.wire_len());
-    buffer
-}
-
 /// Both refuse `payload`, or both read the same message from it.
 fn agree<'payload, View, Message>(payload: &'payload [u8]) -> Result<(), TestCaseError>
 where
@@ -27,7 +20,7 @@ where
     let message = Message::decode(payload);
     match (view, message) {
         // Each value of a message has its own encoding, so equal bytes are equal messages.
-        (Ok(view), Ok(message)) => prop_assert_eq!(written(&view), message.encode_to_vec()),
+        (Ok(view), Ok(message)) => prop_assert_eq!(view.to_wire(), message.encode_to_vec()),
         (Err(_), Err(_)) => {}
         (Ok(_), Err(error)) => prop_assert!(false, "only prost refuses: {error}"),
         (Err(error), Ok(_)) => prop_assert!(false, "only the view refuses: {error}"),
@@ -72,17 +65,17 @@ proptest! {
 proptest! {
     #[test]
     fn an_echo_request_view_writes_and_reads_like_prost(message in messages::echo_request()) {
-        let payload = written(&message);
+        let payload = message.to_wire();
         let view = EchoRequestView::from(&message);
-        prop_assert_eq!(&written(&view), &payload);
+        prop_assert_eq!(&view.to_wire(), &payload);
         prop_assert_eq!(EchoRequestView::decode_from(&payload).unwrap(), view);
     }
 
     #[test]
     fn an_echo_response_view_writes_and_reads_like_prost(message in messages::echo_response()) {
-        let payload = written(&message);
+        let payload = message.to_wire();
         let view = EchoResponseView::from(&message);
-        prop_assert_eq!(&written(&view), &payload);
+        prop_assert_eq!(&view.to_wire(), &payload);
         prop_assert_eq!(EchoResponseView::decode_from(&payload).unwrap(), view);
     }
 
@@ -90,9 +83,9 @@ proptest! {
     fn a_benchmark_request_view_writes_and_reads_like_prost(
         message in messages::benchmark_request(),
     ) {
-        let payload = written(&message);
+        let payload = message.to_wire();
         let view = BenchmarkRequestView::from(&message);
-        prop_assert_eq!(&written(&view), &payload);
+        prop_assert_eq!(&view.to_wire(), &payload);
         prop_assert_eq!(BenchmarkRequestView::decode_from(&payload).unwrap(), view);
     }
 
@@ -100,16 +93,16 @@ proptest! {
     fn a_benchmark_response_view_writes_and_reads_like_prost(
         message in messages::benchmark_response(),
     ) {
-        let payload = written(&message);
+        let payload = message.to_wire();
         let view = BenchmarkResponseView::from(&message);
-        prop_assert_eq!(&written(&view), &payload);
+        prop_assert_eq!(&view.to_wire(), &payload);
         prop_assert_eq!(BenchmarkResponseView::decode_from(&payload).unwrap(), view);
     }
 }
 
 #[test]
 fn a_view_points_into_the_payload() {
-    let payload = written(&EchoRequest { data: vec![7; 100].into(), data_str: "text".into(), ..Default::default() });
+    let payload = EchoRequest { data: vec![7; 100].into(), data_str: "text".into(), ..Default::default() }.to_wire();
     let view = EchoRequestView::decode_from(&payload).unwrap();
     let memory = payload.as_ptr_range();
     assert!(memory.contains(&view.data.as_ptr()));

@@ -19,7 +19,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::BufMut;
-use fastport_io::buffer::Reservation;
 use fastport_io::{BufferPool, ByteRing, Lease, SendBuffer, SendBuffers};
 
 /// Shared frames up to this size are copied: joined with their neighbours they go out in fewer sends.
@@ -87,18 +86,26 @@ impl SendQueue {
         usize::from(self.first.is_some()) + self.more.as_ref().map_or(0, |more| more.len())
     }
 
-    /// Appends a message of exactly `bytes` bytes, which `write` encodes in place.
-    ///
-    /// # Panics
-    /// If `write` leaves room, or writes too much; then nothing is appended.
+    /// Appends a message of at most `most_bytes` bytes, which `write` puts into memory in one piece as
+    /// [`ByteRing::append`] asks; none if it writes nothing.
     #[inline]
-    pub(crate) fn write(&mut self, bytes: usize, pool: &BufferPool, write: impl FnOnce(&mut Reservation<'_>)) {
-        let mut reservation = self.ring_with_room(bytes, pool).reserve(bytes).expect("the ring has room");
-        write(&mut reservation);
-        let missing = reservation.remaining_mut();
-        assert!(missing == 0, "a message is {missing} bytes shorter than its announced {bytes}");
-        reservation.commit();
-        self.queued += bytes;
+    pub(crate) fn write(&mut self, most_bytes: usize, pool: &BufferPool, write: impl FnOnce(&mut &mut [u8])) {
+        let written = self.ring_with_room(most_bytes, pool).append(most_bytes, write).expect("the ring has room");
+        self.queued += written;
+        if written == 0 {
+            self.remove_empty_ring();
+        }
+    }
+
+    /// A ring that was made for a message that does not come gives its memory back.
+    #[cold]
+    fn remove_empty_ring(&mut self) {
+        if !matches!(self.tail_mut(), Some(Segment::Ring(ring)) if ring.is_empty()) {
+            return;
+        }
+        if self.more.as_mut().and_then(|more| more.pop_back()).is_none() {
+            self.first = None;
+        }
     }
 
     /// Appends a frame that other sessions send too.
@@ -213,10 +220,10 @@ impl SendQueue {
         }
     }
 
-    /// The ring at the end of the queue, a new one if the last segment has no room for `bytes` more.
+    /// The ring at the end of the queue, a new one if the last segment has no room for `bytes` more in one piece.
     #[inline]
     fn ring_with_room(&mut self, bytes: usize, pool: &BufferPool) -> &mut ByteRing {
-        let has_room = matches!(self.tail_mut(), Some(Segment::Ring(ring)) if ring.free() >= bytes);
+        let has_room = matches!(self.tail_mut(), Some(Segment::Ring(ring)) if ring.room_in_one_piece() >= bytes);
         if !has_room {
             self.add_ring(bytes, pool);
         }
@@ -402,12 +409,27 @@ mod tests {
         let pool = pool(64, 4);
         let mut queue = SendQueue::default();
         let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            queue.write(8, &pool, |ring| ring.put_u8(1));
+            queue.write(8, &pool, |ring| ring.put_slice(&[1; 9]));
         }));
-        assert!(broken.unwrap_err().downcast_ref::<String>().unwrap().contains("7 bytes shorter"));
+        assert!(broken.is_err());
+        assert!(queue.in_one_ring().is_none_or(|(first, second)| first.is_empty() && second.is_empty()));
         assert!(queue.take_send().is_none());
         queue.push_lease(lease(&pool, b"next"));
         assert_eq!(queue.take_send().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn a_message_may_be_shorter_than_its_memory_or_not_come_at_all() {
+        let pool = pool(64, 4);
+        let mut queue = SendQueue::default();
+        queue.write(64, &pool, |_| {});
+        assert_eq!((queue.segments(), pool.stats().allocated), (0, 0));
+        queue.write(64, &pool, |ring| ring.put_slice(b"short"));
+        queue.write(60, &pool, |_| {});
+        assert_eq!((queue.segments(), pool.stats().allocated, queue.queued()), (1, 1, 5));
+        queue.write(59, &pool, |ring| ring.put_u8(b'!'));
+        let buffers = queue.take_send().unwrap();
+        assert_eq!(front(&queue, &buffers), b"short!");
     }
 
     #[test]
@@ -427,7 +449,7 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        Write(usize),
+        Write { bytes: usize, spare: usize },
         Shared(usize),
         Lease(usize),
         Send,
@@ -436,7 +458,7 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            (1usize..200).prop_map(Step::Write),
+            (0usize..200, 0usize..20).prop_map(|(bytes, spare)| Step::Write { bytes, spare }),
             prop_oneof![1usize..50, COPIED_BYTES..COPIED_BYTES + 50].prop_map(Step::Shared),
             (1usize..64).prop_map(Step::Lease),
             Just(Step::Send),
@@ -456,9 +478,9 @@ mod tests {
             let mut fresh = |count: usize| -> Vec<u8> { (0..count).map(|_| { next = next.wrapping_add(1); next }).collect() };
             for step in steps {
                 match step {
-                    Step::Write(count) => {
-                        let bytes = fresh(count);
-                        queue.write(count, &sends, |ring| ring.put_slice(&bytes));
+                    Step::Write { bytes, spare } => {
+                        let bytes = fresh(bytes);
+                        queue.write(bytes.len() + spare, &sends, |ring| ring.put_slice(&bytes));
                         model.extend(bytes);
                     }
                     Step::Shared(count) => {

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use fastport::{Context, Framer, Handler, LengthDelimitedFramer, PacketView, Service, ServiceOptions, SessionOptions};
+use bytes::BufMut;
+use fastport::{
+    Context, Framer, Handler, HandlerThreads, LengthDelimitedFramer, PacketView, SendError, Service, ServiceOptions,
+    SessionOptions,
+};
 use fastport_io::{Choice, ProviderConfig};
 
 use crate::common::{Client, frame, localhost, pattern};
@@ -11,6 +15,7 @@ use crate::probe::{Behaviour, Fixture, on_every_backend};
 on_every_backend!(
     packets_of_every_size_come_back,
     forwarded_packets_come_back_unchanged,
+    a_payload_is_as_long_as_what_was_written_into_its_memory,
     packets_that_arrive_in_pieces_are_put_together,
     many_packets_in_one_write_come_back_in_order,
     sessions_share_the_workers_of_a_service,
@@ -49,6 +54,29 @@ fn forwarded_packets_come_back_unchanged(backend: Choice) {
     }
     drop(client);
     service.stop();
+}
+
+fn a_payload_is_as_long_as_what_was_written_into_its_memory(backend: Choice) {
+    // The memory is longer than any packet; what does not fit into one is refused, and nothing of it is sent.
+    let act = |session: &mut Context<'_>, packet: PacketView<'_>| {
+        let too_large = session.send_with(9, 70_000, |target| target.put_bytes(1, 65_532));
+        assert_eq!(too_large, Err(SendError::TooLarge));
+        session.send_with(packet.id, 70_000, |target| target.put_slice(packet.payload)).unwrap();
+    };
+    let inline = Behaviour { act, ..Behaviour::default() };
+    let pooled = Behaviour { act, ..Behaviour::default() };
+    for service in [
+        Fixture::start(backend, inline, |builder| builder),
+        Fixture::start(backend, pooled, |builder| builder.handlers(HandlerThreads::Pool(1))),
+    ] {
+        let mut client = service.client();
+        for size in SIZES {
+            let payload = pattern(size);
+            assert!(client.ask(9, &payload) == (9, payload), "{size} bytes");
+        }
+        drop(client);
+        service.stop();
+    }
 }
 
 fn packets_that_arrive_in_pieces_are_put_together(backend: Choice) {

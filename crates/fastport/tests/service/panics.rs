@@ -2,6 +2,7 @@
 
 use std::net::TcpStream;
 
+use bytes::BufMut;
 use fastport::{CloseReason, Context, PacketId, PacketView};
 use fastport_io::Choice;
 
@@ -11,7 +12,7 @@ use crate::probe::{Behaviour, Fixture, echo, on_every_backend};
 on_every_backend!(
     a_panic_ends_its_session_and_no_other,
     a_panic_in_accepted_ends_the_session,
-    a_writer_that_writes_too_little_ends_the_session_and_sends_nothing,
+    a_writer_that_writes_too_much_ends_the_session_and_sends_nothing,
 );
 
 const PANIC: PacketId = PacketId(0xDEAD);
@@ -51,9 +52,9 @@ fn a_panic_in_accepted_ends_the_session(backend: Choice) {
     service.stop();
 }
 
-fn a_writer_that_writes_too_little_ends_the_session_and_sends_nothing(backend: Choice) {
+fn a_writer_that_writes_too_much_ends_the_session_and_sends_nothing(backend: Choice) {
     let act = |session: &mut Context<'_>, packet: PacketView<'_>| {
-        let _ = session.send_with(packet.id, 10, |_| {});
+        let _ = session.send_with(packet.id, 10, |target| target.put_slice(&[7; 11]));
     };
     let service = Fixture::start(backend, Behaviour { act, ..Behaviour::default() }, |builder| builder);
     let mut client = service.client();
