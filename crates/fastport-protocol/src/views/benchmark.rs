@@ -1,6 +1,6 @@
 //! Views of the benchmark messages.
 
-use super::{HEADER_KEY, list_header, merge_header, sign_extended};
+use super::{HEADER_KEY, list_header, merged_header, sign_extended};
 use crate::benchmark::{BenchmarkRequest, BenchmarkResponse};
 use crate::codec::{Decode, Encode};
 use crate::commons::Header;
@@ -27,18 +27,19 @@ impl<'a> Decode<'a> for BenchmarkRequestView<'a> {
         const SEQUENCE: Key = Key::integer(3);
         const PAYLOAD: Key = Key::content(4);
 
-        let mut view = Self::default();
+        // Fields by themselves stay in registers, which a view in the making would not.
+        let Self { mut header, mut client_timestamp_ns, mut sequence, payload: mut ballast } = Self::default();
         let mut fields = FieldReader::new(payload);
         while let Some(key) = fields.next_key()? {
             match key {
-                HEADER_KEY => merge_header(&mut view.header, fields.message()?)?,
-                CLIENT_TIMESTAMP_NS => view.client_timestamp_ns = fields.integer()?,
-                SEQUENCE => view.sequence = fields.integer()? as u32,
-                PAYLOAD => view.payload = fields.content()?,
+                HEADER_KEY => header = Some(merged_header(header, fields.message()?)?),
+                CLIENT_TIMESTAMP_NS => client_timestamp_ns = fields.integer()?,
+                SEQUENCE => sequence = fields.integer()? as u32,
+                PAYLOAD => ballast = fields.content()?,
                 _ => fields.skip(key, 4)?,
             }
         }
-        Ok(view)
+        Ok(Self { header, client_timestamp_ns, sequence, payload: ballast })
     }
 }
 
@@ -114,7 +115,7 @@ impl<'a> Decode<'a> for BenchmarkResponseView<'a> {
         let mut fields = FieldReader::new(payload);
         while let Some(key) = fields.next_key()? {
             match key {
-                HEADER_KEY => merge_header(&mut view.header, fields.message()?)?,
+                HEADER_KEY => view.header = Some(merged_header(view.header, fields.message()?)?),
                 RESULT => view.result = fields.integer()? as i32,
                 CLIENT_TIMESTAMP_NS => view.client_timestamp_ns = fields.integer()?,
                 SERVER_RECV_TIMESTAMP_NS => view.server_recv_timestamp_ns = fields.integer()?,

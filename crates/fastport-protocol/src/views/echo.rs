@@ -1,6 +1,6 @@
 //! Views of the echo messages.
 
-use super::{HEADER_KEY, list_header, merge_header, sign_extended};
+use super::{HEADER_KEY, list_header, merged_header, sign_extended};
 use crate::codec::{Decode, Encode};
 use crate::commons::Header;
 use crate::error::{DecodeError, EncodeError};
@@ -24,17 +24,18 @@ impl<'a> Decode<'a> for EchoRequestView<'a> {
         const DATA: Key = Key::content(2);
         const DATA_STR: Key = Key::content(3);
 
-        let mut view = Self::default();
+        // Fields by themselves stay in registers, which a view in the making would not.
+        let Self { mut header, mut data, mut data_str } = Self::default();
         let mut fields = FieldReader::new(payload);
         while let Some(key) = fields.next_key()? {
             match key {
-                HEADER_KEY => merge_header(&mut view.header, fields.message()?)?,
-                DATA => view.data = fields.content()?,
-                DATA_STR => view.data_str = fields.string(3)?,
+                HEADER_KEY => header = Some(merged_header(header, fields.message()?)?),
+                DATA => data = fields.content()?,
+                DATA_STR => data_str = fields.string(3)?,
                 _ => fields.skip(key, 3)?,
             }
         }
-        Ok(view)
+        Ok(Self { header, data, data_str })
     }
 }
 
@@ -95,7 +96,7 @@ impl<'a> Decode<'a> for EchoResponseView<'a> {
         let mut fields = FieldReader::new(payload);
         while let Some(key) = fields.next_key()? {
             match key {
-                HEADER_KEY => merge_header(&mut view.header, fields.message()?)?,
+                HEADER_KEY => view.header = Some(merged_header(view.header, fields.message()?)?),
                 RESULT => view.result = fields.integer()? as i32,
                 DATA => view.data = fields.content()?,
                 DATA_STR => view.data_str = fields.string(4)?,

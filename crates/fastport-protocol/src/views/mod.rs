@@ -43,21 +43,21 @@ fn list_header(header: Option<Header>, writer: &mut FieldWriter<'_>) {
     }
 }
 
-/// Reads a header into one that an earlier field may have begun.
+/// Reads a header, of which an earlier field may have told a part.
 #[inline]
-fn merge_header(header: &mut Option<Header>, mut fields: FieldReader<'_>) -> Result<(), DecodeError> {
+fn merged_header(earlier: Option<Header>, mut fields: FieldReader<'_>) -> Result<Header, DecodeError> {
     const REQUEST_ID: Key = Key::integer(1);
     const TIMESTAMP_MS: Key = Key::integer(2);
 
-    let header = header.get_or_insert_default();
+    let Header { mut request_id, mut timestamp_ms } = earlier.unwrap_or_default();
     while let Some(key) = fields.next_key()? {
         match key {
-            REQUEST_ID => header.request_id = fields.integer()?,
-            TIMESTAMP_MS => header.timestamp_ms = fields.integer()?,
+            REQUEST_ID => request_id = fields.integer()?,
+            TIMESTAMP_MS => timestamp_ms = fields.integer()?,
             _ => fields.skip(key, 2)?,
         }
     }
-    Ok(())
+    Ok(Header { request_id, timestamp_ms })
 }
 
 /// An enum or int32 on the wire: a negative number takes all 64 bits.

@@ -14,11 +14,8 @@ const MAX_DEPTH: u32 = 100;
 /// by functions on a copy, so that the reader itself can stay in registers.
 #[derive(Clone, Copy)]
 pub(crate) struct FieldReader<'a> {
-    /// The payload, of which the message may be a part: to look at eight bytes beyond its end does no harm.
-    payload: &'a [u8],
-    position: usize,
-    /// Where the message ends; within the payload.
-    end: usize,
+    /// The fields that are still to be read.
+    rest: &'a [u8],
     depth_left: u32,
 }
 
@@ -59,39 +56,41 @@ impl Key {
 impl<'a> FieldReader<'a> {
     #[inline]
     pub(crate) fn new(message: &'a [u8]) -> Self {
-        Self { payload: message, position: 0, end: message.len(), depth_left: MAX_DEPTH }
+        Self { rest: message, depth_left: MAX_DEPTH }
     }
 
     /// The key of the next field, or `None` at the end of the message. It may be one that nobody knows.
     #[inline]
     pub(crate) fn next_key(&mut self) -> Result<Option<Key>, DecodeError> {
-        if self.position == self.end {
-            return Ok(None);
+        match self.rest {
+            [] => Ok(None),
+            [byte @ 0..0x80, rest @ ..] => {
+                self.rest = rest;
+                Ok(Some(Key(u32::from(*byte))))
+            }
+            _ => {
+                let (key, rest) = self.long_key()?;
+                self.rest = rest;
+                Ok(Some(key))
+            }
         }
-        if let Some(&byte @ 0..0x80) = self.payload.get(self.position) {
-            self.position += 1;
-            return Ok(Some(Key(u32::from(byte))));
-        }
-        let (key, rest) = self.long_key()?;
-        self.position = rest;
-        Ok(Some(key))
     }
 
     /// The value of a field with an integer's key.
     #[inline]
     pub(crate) fn integer(&mut self) -> Result<u64, DecodeError> {
-        if self.position < self.end
-            && let Some(&byte @ 0..0x80) = self.payload.get(self.position)
-        {
-            self.position += 1;
-            return Ok(u64::from(byte));
+        if let [byte @ 0..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(u64::from(*byte));
         }
-        let (value, behind) = long_integer(self.payload, self.position, self.end);
-        if behind == NOWHERE {
-            return Err(self.no_integer());
+        let (value, length) = long_integer(self.rest);
+        match self.rest.get(length..) {
+            Some(rest) if length > 0 => {
+                self.rest = rest;
+                Ok(value)
+            }
+            _ => Err(self.no_integer()),
         }
-        self.position = behind;
-        Ok(value)
     }
 
     /// The value of a field with a content's key.
@@ -111,27 +110,27 @@ impl<'a> FieldReader<'a> {
     /// A reader over the message that is the value of a field.
     #[inline]
     pub(crate) fn message(&mut self) -> Result<FieldReader<'a>, DecodeError> {
-        let length = self.content()?.len();
+        let message = self.content()?;
         let depth_left = self.depth_left.checked_sub(1).ok_or(DecodeError::TooDeep)?;
-        Ok(FieldReader { payload: self.payload, position: self.position - length, end: self.position, depth_left })
+        Ok(FieldReader { rest: message, depth_left })
     }
 
     /// Passes over the value of a field that the message does not know. It knows those with numbers up to `known`, which
     /// come here if their value is laid out in another way.
     #[inline]
     pub(crate) fn skip(&mut self, key: Key, known: u32) -> Result<(), DecodeError> {
-        self.position = self.behind_unknown(key, known)?;
+        self.rest = self.behind_unknown(key, known)?;
         Ok(())
     }
 
     #[cold]
-    fn behind_unknown(mut self, key: Key, known: u32) -> Result<usize, DecodeError> {
+    fn behind_unknown(mut self, key: Key, known: u32) -> Result<&'a [u8], DecodeError> {
         let wire_type = checked(key)?;
         if key.field() <= known {
             return Err(DecodeError::UnexpectedWireType { field: key.field() });
         }
         self.skip_nested(key, wire_type, self.depth_left)?;
-        Ok(self.position)
+        Ok(self.rest)
     }
 
     fn skip_nested(&mut self, key: Key, wire_type: WireType, depth_left: u32) -> Result<(), DecodeError> {
@@ -164,67 +163,55 @@ impl<'a> FieldReader<'a> {
 
     #[inline]
     fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
-        if length > self.end - self.position {
-            return Err(DecodeError::Truncated);
-        }
-        let taken = &self.payload[self.position..self.position + length];
-        self.position += length;
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(DecodeError::Truncated)?;
+        self.rest = rest;
         Ok(taken)
     }
 
-    /// A key of more than one byte, and the position behind it.
+    /// A key of more than one byte, and what is behind it.
     #[cold]
-    fn long_key(mut self) -> Result<(Key, usize), DecodeError> {
+    fn long_key(mut self) -> Result<(Key, &'a [u8]), DecodeError> {
         let key = self.integer()?;
         let bits = u32::try_from(key).map_err(|_| DecodeError::InvalidKey { key })?;
-        Ok((Key(bits), self.position))
+        Ok((Key(bits), self.rest))
     }
 
     /// Why no integer stands here.
     #[cold]
     fn no_integer(self) -> DecodeError {
-        match any_integer(self.payload, self.position, self.end) {
-            Err(error) => error,
-            Ok(_) => unreachable!("it would have been read"),
-        }
+        // Ten bytes hold every integer that there is.
+        if self.rest.len() < MAX_VARINT_BYTES { DecodeError::Truncated } else { DecodeError::OverlongVarint }
     }
 }
 
-/// No integer ends at the beginning of a payload.
-const NOWHERE: usize = 0;
-
-/// An integer of more than one byte, and the position behind it, or [`NOWHERE`]: what fits into two registers.
+/// An integer of more than one byte and its length, which is 0 if there is no integer: what fits into two registers.
 #[inline(never)]
-fn long_integer(payload: &[u8], position: usize, end: usize) -> (u64, usize) {
+fn long_integer(bytes: &[u8]) -> (u64, usize) {
     // Eight bytes at a time take a third of the time of one after another.
-    if let Some(&bytes) = payload.get(position..).and_then(<[u8]>::first_chunk) {
-        let word = u64::from_le_bytes(bytes);
+    if let Some(&first) = bytes.first_chunk() {
+        let word = u64::from_le_bytes(first);
         let ends = !word & MORE;
         if ends != 0 {
             let bits = ends.trailing_zeros() + 1;
-            let behind = position + bits as usize / 8;
-            if behind <= end {
-                return (gather(word & (u64::MAX >> (u64::BITS - bits))), behind);
-            }
+            return (gather(word & (u64::MAX >> (u64::BITS - bits))), bits as usize / 8);
         }
     }
-    any_integer(payload, position, end).unwrap_or((0, NOWHERE))
+    any_integer(bytes)
 }
 
-/// One that is longer than eight bytes, or stands at the end of the payload.
-#[cold]
-fn any_integer(payload: &[u8], position: usize, end: usize) -> Result<(u64, usize), DecodeError> {
+/// One that is longer than eight bytes, or stands at the end of the message.
+fn any_integer(bytes: &[u8]) -> (u64, usize) {
     let mut value = 0;
-    for (index, &byte) in payload[position..end].iter().take(MAX_VARINT_BYTES).enumerate() {
+    for (index, &byte) in bytes.iter().take(MAX_VARINT_BYTES).enumerate() {
         if index == MAX_VARINT_BYTES - 1 && byte > 1 {
-            return Err(DecodeError::OverlongVarint);
+            break;
         }
         value |= u64::from(byte & 0x7F) << (7 * index);
         if byte < 0x80 {
-            return Ok((value, position + index + 1));
+            return (value, index + 1);
         }
     }
-    Err(DecodeError::Truncated)
+    (0, 0)
 }
 
 /// The wire type of a key that no message has matched yet.
@@ -259,7 +246,7 @@ mod tests {
                 message.resize(length + behind, 0xFF);
                 let mut reader = FieldReader::new(&message);
                 assert_eq!(reader.integer().unwrap(), value);
-                assert_eq!(reader.end - reader.position, behind, "{value:#x}");
+                assert_eq!(reader.rest.len(), behind, "{value:#x}");
                 message.truncate(length);
             }
             message.pop();
