@@ -158,14 +158,6 @@ impl<'a, F: Framer> Context<'a, F> {
         }
     }
 
-    #[inline]
-    fn framer(&self) -> &F {
-        match &self.place {
-            Place::Inline(inline) => &inline.desk.framer,
-            Place::Pool(remote) => remote.framer,
-        }
-    }
-
     /// Sends a packet.
     ///
     /// # Errors
@@ -174,7 +166,11 @@ impl<'a, F: Framer> Context<'a, F> {
     /// closed, `TooLarge` for a payload beyond the framer's maximum.
     #[inline]
     pub fn send(&mut self, id: impl Into<PacketId>, payload: &[u8]) -> Result<(), SendError> {
-        if payload.len() > self.framer().max_payload_bytes() {
+        let framer = match &self.place {
+            Place::Inline(inline) => &inline.desk.framer,
+            Place::Pool(remote) => remote.framer,
+        };
+        if payload.len() > framer.max_payload_bytes() {
             return Err(SendError::TooLarge);
         }
         self.send_with(id, payload.len(), |target| target.put_slice(payload))
@@ -343,6 +339,8 @@ fn may_be_held(link: &Link, frame: &[u8], receive_pool: &BufferPool) -> bool {
 }
 
 impl<F: Framer> Remote<'_, F> {
+    // Inlined, it would take the registers that sending on the worker needs.
+    #[inline(never)]
     fn send_with(
         &mut self,
         id: PacketId,

@@ -90,19 +90,27 @@ impl SendQueue {
     /// [`ByteRing::append`] asks; none if it writes nothing.
     #[inline]
     pub(crate) fn write(&mut self, most_bytes: usize, pool: &BufferPool, write: impl FnOnce(&mut &mut [u8])) {
-        let written = self.ring_with_room(most_bytes, pool).append(most_bytes, write).expect("the ring has room");
+        match self.tail_mut() {
+            Some(Segment::Ring(ring)) if ring.room_in_one_piece() >= most_bytes => {
+                self.queued += append(ring, most_bytes, write);
+            }
+            _ => self.write_to_new_ring(most_bytes, pool, write),
+        }
+    }
+
+    fn write_to_new_ring(&mut self, most_bytes: usize, pool: &BufferPool, write: impl FnOnce(&mut &mut [u8])) {
+        self.add_ring(most_bytes, pool);
+        let Some(Segment::Ring(ring)) = self.tail_mut() else { unreachable!("a ring was added") };
+        let written = append(ring, most_bytes, write);
         self.queued += written;
         if written == 0 {
             self.remove_empty_ring();
         }
     }
 
-    /// A ring that was made for a message that does not come gives its memory back.
+    /// The ring that was made for a message that does not come gives its memory back.
     #[cold]
     fn remove_empty_ring(&mut self) {
-        if !matches!(self.tail_mut(), Some(Segment::Ring(ring)) if ring.is_empty()) {
-            return;
-        }
         if self.more.as_mut().and_then(|more| more.pop_back()).is_none() {
             self.first = None;
         }
@@ -220,19 +228,6 @@ impl SendQueue {
         }
     }
 
-    /// The ring at the end of the queue, a new one if the last segment has no room for `bytes` more in one piece.
-    #[inline]
-    fn ring_with_room(&mut self, bytes: usize, pool: &BufferPool) -> &mut ByteRing {
-        let has_room = matches!(self.tail_mut(), Some(Segment::Ring(ring)) if ring.room_in_one_piece() >= bytes);
-        if !has_room {
-            self.add_ring(bytes, pool);
-        }
-        match self.tail_mut() {
-            Some(Segment::Ring(ring)) => ring,
-            _ => unreachable!("a ring is at the end: it was found or added above"),
-        }
-    }
-
     fn add_ring(&mut self, bytes: usize, pool: &BufferPool) {
         if self.first.is_none() {
             // Nearly always: the queue is empty, and the ring is made where it stays.
@@ -270,6 +265,11 @@ impl SendQueue {
             self.more = None;
         }
     }
+}
+
+#[inline]
+fn append(ring: &mut ByteRing, most_bytes: usize, write: impl FnOnce(&mut &mut [u8])) -> usize {
+    ring.append(most_bytes, write).expect("the ring has room")
 }
 
 /// A ring with room for `bytes`: over a slot of the pool if one is given and can be had, or over at least `own_bytes`.
