@@ -191,7 +191,11 @@ impl<'a, F: Framer> Context<'a, F> {
     /// # }
     /// ```
     /// # Errors
-    /// As [`Context::send`]. `Full` and `Closed` are said before `write` is called, `TooLarge` is about what it has written.
+    /// As [`Context::send`]. `Full`, which is about what was announced, and `Closed` are said before `write` is called;
+    /// `TooLarge` is about what it has written.
+    ///
+    /// # Panics
+    /// If 4 GiB or more are announced.
     #[inline]
     pub fn send_with(
         &mut self,
@@ -284,7 +288,7 @@ impl<F: Framer> Inline<'_, F> {
         write: impl FnOnce(&mut &mut [u8]),
     ) -> Result<(), SendError> {
         let Self { link, desk, .. } = self;
-        let most_frame_bytes = desk.framer.header_bytes() + most_payload_bytes;
+        let most_frame_bytes = desk.framer.header_bytes().saturating_add(most_payload_bytes);
         desk.admit(link, most_frame_bytes)?;
         let mut framed = Ok(());
         link.queue.write(most_frame_bytes, &desk.pool, |target| {
@@ -360,7 +364,7 @@ impl<F: Framer> Remote<'_, F> {
         most_payload_bytes: usize,
         write: impl FnOnce(&mut &mut [u8]),
     ) -> Result<SharedFrame, SendError> {
-        let most_frame_bytes = self.framer.header_bytes() + most_payload_bytes;
+        let most_frame_bytes = self.framer.header_bytes().saturating_add(most_payload_bytes);
         if self.scratch.capacity() < most_frame_bytes {
             *self.scratch = ByteRing::with_capacity(most_frame_bytes);
         }
