@@ -94,6 +94,9 @@ impl SendQueue {
             Some(Segment::Ring(ring)) if ring.room_in_one_piece() >= most_bytes => {
                 self.queued += append(ring, most_bytes, write);
             }
+            Some(Segment::Ring(ring)) if ring.free() >= most_bytes => {
+                self.queued += append_across_the_end(ring, most_bytes, write);
+            }
             _ => self.write_to_new_ring(most_bytes, pool, write),
         }
     }
@@ -272,6 +275,16 @@ fn append(ring: &mut ByteRing, most_bytes: usize, write: impl FnOnce(&mut &mut [
     ring.append(most_bytes, write).expect("the ring has room")
 }
 
+/// Once in each round of the ring a message is written elsewhere and copied, so that a slow session keeps the ring that it has.
+#[cold]
+fn append_across_the_end(ring: &mut ByteRing, most_bytes: usize, write: impl FnOnce(&mut &mut [u8])) -> usize {
+    let mut memory = vec![0; most_bytes];
+    let mut rest = &mut memory[..];
+    write(&mut rest);
+    let written = most_bytes.saturating_sub(rest.len());
+    ring.write(&memory[..written])
+}
+
 /// A ring with room for `bytes`: over a slot of the pool if one is given and can be had, or over at least `own_bytes`.
 #[inline]
 fn new_ring(bytes: usize, own_bytes: usize, pool: Option<&BufferPool>) -> ByteRing {
@@ -430,6 +443,19 @@ mod tests {
         queue.write(59, &pool, |ring| ring.put_u8(b'!'));
         let buffers = queue.take_send().unwrap();
         assert_eq!(front(&queue, &buffers), b"short!");
+    }
+
+    #[test]
+    fn a_slow_session_goes_round_in_the_ring_that_it_has() {
+        let pool = pool(64, 4);
+        let mut queue = SendQueue::default();
+        queue.write(40, &pool, |ring| ring.put_bytes(1, 40));
+        for _ in 0..50 {
+            assert_eq!(queue.take_send().unwrap().len(), queue.queued());
+            queue.write(24, &pool, |ring| ring.put_bytes(2, 20));
+            queue.sent();
+            assert_eq!((queue.segments(), pool.stats().allocated, queue.queued()), (1, 1, 20));
+        }
     }
 
     #[test]
