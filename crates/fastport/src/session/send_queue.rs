@@ -94,14 +94,24 @@ impl SendQueue {
             Some(Segment::Ring(ring)) if ring.room_in_one_piece() >= most_bytes => {
                 self.queued += append(ring, most_bytes, write);
             }
-            Some(Segment::Ring(ring)) if ring.free() >= most_bytes => {
-                self.queued += append_across_the_end(ring, most_bytes, write);
-            }
-            _ => self.write_to_new_ring(most_bytes, pool, write),
+            _ => self.write_where_room_is_made(most_bytes, pool, write),
         }
     }
 
-    fn write_to_new_ring(&mut self, most_bytes: usize, pool: &BufferPool, write: impl FnOnce(&mut &mut [u8])) {
+    /// There is no room in one piece at the end of the queue.
+    fn write_where_room_is_made(&mut self, most_bytes: usize, pool: &BufferPool, write: impl FnOnce(&mut &mut [u8])) {
+        if let Some(Segment::Ring(ring)) = self.tail_mut()
+            && ring.free() >= most_bytes
+        {
+            // Once in each round of the ring a message is written elsewhere and copied, so that a slow session keeps the
+            // ring that it has.
+            let mut memory = vec![0; most_bytes];
+            let mut rest = &mut memory[..];
+            write(&mut rest);
+            let written = most_bytes.saturating_sub(rest.len());
+            self.queued += ring.write(&memory[..written]);
+            return;
+        }
         self.add_ring(most_bytes, pool);
         let Some(Segment::Ring(ring)) = self.tail_mut() else { unreachable!("a ring was added") };
         let written = append(ring, most_bytes, write);
@@ -273,16 +283,6 @@ impl SendQueue {
 #[inline]
 fn append(ring: &mut ByteRing, most_bytes: usize, write: impl FnOnce(&mut &mut [u8])) -> usize {
     ring.append(most_bytes, write).expect("the ring has room")
-}
-
-/// Once in each round of the ring a message is written elsewhere and copied, so that a slow session keeps the ring that it has.
-#[cold]
-fn append_across_the_end(ring: &mut ByteRing, most_bytes: usize, write: impl FnOnce(&mut &mut [u8])) -> usize {
-    let mut memory = vec![0; most_bytes];
-    let mut rest = &mut memory[..];
-    write(&mut rest);
-    let written = most_bytes.saturating_sub(rest.len());
-    ring.write(&memory[..written])
 }
 
 /// A ring with room for `bytes`: over a slot of the pool if one is given and can be had, or over at least `own_bytes`.
