@@ -179,7 +179,7 @@ impl<'a, F: Framer> Context<'a, F> {
     /// Sends a packet whose payload is written by `write`, straight into the memory that it is sent from: a slice of
     /// `most_payload_bytes` bytes, whose beginning `write` moves behind what it has written, as [`bytes::BufMut`] and
     /// [`std::io::Write`] do. What stands before is the payload; it may be shorter than announced, so a message need not know its
-    /// length before it is encoded.
+    /// length before it is encoded. (Where a slow session's ring goes round its end, it is written elsewhere and copied.)
     ///
     /// ```no_run
     /// # use bytes::BufMut;

@@ -96,6 +96,7 @@ proptest! {
         let rest_bytes = rest.len();
         let written_bytes = memory.len() - rest_bytes;
         prop_assert_eq!(&memory[..written_bytes], message.to_wire());
+        prop_assert!(view.max_wire_len() - written_bytes <= 96, "it asks for hardly more than it takes");
         prop_assert!(memory[memory.len() - spare_bytes..].iter().all(|&byte| byte == 0xEE));
     }
 }

@@ -27,6 +27,7 @@ where
     let golden: Vec<u8> =
         hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).expect("two hex digits")).collect();
     assert_eq!(message.to_wire(), golden, "{message:?} is written differently");
+    assert_eq!(message.max_wire_len(), golden.len());
     let read = M::decode_from(&golden).expect("the golden bytes are valid");
     assert_eq!(&read, message);
 }

@@ -14,7 +14,7 @@ where
     M: Encode + DecodeOwned + PartialEq + Debug,
 {
     let payload = message.to_wire();
-    prop_assert!(payload.len() <= message.max_wire_len());
+    prop_assert_eq!(payload.len(), message.max_wire_len());
     let read = M::decode_from(&payload).expect("what was written can be read");
     prop_assert_eq!(&read, message);
     let shared = M::decode_shared(Bytes::from(payload)).expect("what was written can be read");
