@@ -2,10 +2,10 @@
 
 use super::{HEADER_KEY, list_header, merged_header, sign_extended};
 use crate::benchmark::{BenchmarkRequest, BenchmarkResponse};
-use crate::codec::{Decode, Encode};
+use crate::codec::Decode;
 use crate::commons::Header;
-use crate::error::{DecodeError, EncodeError};
-use crate::wire::{self, FieldReader, FieldWriter, Fields, Key};
+use crate::error::DecodeError;
+use crate::wire::{FieldReader, FieldWriter, Fields, Key};
 
 /// A [`BenchmarkRequest`] that borrows its payload.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,18 +55,6 @@ impl Fields for BenchmarkRequestView<'_> {
     #[inline]
     fn content_bytes(&self) -> usize {
         self.payload.len()
-    }
-}
-
-impl Encode for BenchmarkRequestView<'_> {
-    #[inline]
-    fn max_wire_len(&self) -> usize {
-        wire::max_len(self)
-    }
-
-    #[inline]
-    fn encode_into(&self, target: &mut &mut [u8]) -> Result<(), EncodeError> {
-        wire::write(self, target)
     }
 }
 
@@ -144,18 +132,6 @@ impl Fields for BenchmarkResponseView<'_> {
     #[inline]
     fn content_bytes(&self) -> usize {
         self.payload.len()
-    }
-}
-
-impl Encode for BenchmarkResponseView<'_> {
-    #[inline]
-    fn max_wire_len(&self) -> usize {
-        wire::max_len(self)
-    }
-
-    #[inline]
-    fn encode_into(&self, target: &mut &mut [u8]) -> Result<(), EncodeError> {
-        wire::write(self, target)
     }
 }
 

@@ -1,11 +1,11 @@
 //! Views of the echo messages.
 
 use super::{HEADER_KEY, list_header, merged_header, sign_extended};
-use crate::codec::{Decode, Encode};
+use crate::codec::Decode;
 use crate::commons::Header;
-use crate::error::{DecodeError, EncodeError};
+use crate::error::DecodeError;
 use crate::tests::{EchoRequest, EchoResponse};
-use crate::wire::{self, FieldReader, FieldWriter, Fields, Key};
+use crate::wire::{FieldReader, FieldWriter, Fields, Key};
 
 /// An [`EchoRequest`] that borrows its content.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,18 +50,6 @@ impl Fields for EchoRequestView<'_> {
     #[inline]
     fn content_bytes(&self) -> usize {
         self.data.len() + self.data_str.len()
-    }
-}
-
-impl Encode for EchoRequestView<'_> {
-    #[inline]
-    fn max_wire_len(&self) -> usize {
-        wire::max_len(self)
-    }
-
-    #[inline]
-    fn encode_into(&self, target: &mut &mut [u8]) -> Result<(), EncodeError> {
-        wire::write(self, target)
     }
 }
 
@@ -119,18 +107,6 @@ impl Fields for EchoResponseView<'_> {
     #[inline]
     fn content_bytes(&self) -> usize {
         self.data.len() + self.data_str.len()
-    }
-}
-
-impl Encode for EchoResponseView<'_> {
-    #[inline]
-    fn max_wire_len(&self) -> usize {
-        wire::max_len(self)
-    }
-
-    #[inline]
-    fn encode_into(&self, target: &mut &mut [u8]) -> Result<(), EncodeError> {
-        wire::write(self, target)
     }
 }
 

@@ -15,13 +15,33 @@ mod echo;
 pub use benchmark::{BenchmarkRequestView, BenchmarkResponseView};
 pub use echo::{EchoRequestView, EchoResponseView};
 
+use crate::codec::Encode;
 use crate::commons::Header;
-use crate::error::DecodeError;
-use crate::wire::{FieldReader, FieldWriter, Fields, Key};
+use crate::error::{DecodeError, EncodeError};
+use crate::wire::{self, FieldReader, FieldWriter, Fields, Key};
 
 /// The number of the header field in every message.
 const HEADER: u32 = 1;
 const HEADER_KEY: Key = Key::content(HEADER);
+
+/// [`Encode`] for views. One implementation for all that list their fields would meet that for all messages of prost.
+macro_rules! encode_by_fields {
+    ($($view:ident),+) => {
+        $(impl Encode for $view<'_> {
+            #[inline]
+            fn max_wire_len(&self) -> usize {
+                wire::max_len(self)
+            }
+
+            #[inline]
+            fn encode_into(&self, target: &mut &mut [u8]) -> Result<(), EncodeError> {
+                wire::write(self, target)
+            }
+        })+
+    };
+}
+
+encode_by_fields!(BenchmarkRequestView, BenchmarkResponseView, EchoRequestView, EchoResponseView);
 
 impl Fields for Header {
     #[inline(always)]
