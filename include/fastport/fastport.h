@@ -333,6 +333,9 @@ typedef struct {
   uint32_t keep_alive_interval_s;
   /// Unanswered probes after which the peer counts as gone; 0: 3.
   uint32_t keep_alive_probes;
+  /// 1: on cores that are shared with other programs, workers wait for their turn and handle what came meanwhile in one go
+  /// (SCHED_BATCH, Linux only): more packets for the same processor time, later by up to a time slice.
+  uint32_t batch_scheduling;
 } fp_server_options;
 
 /// A session of a server. It may be kept for as long as one likes: when the session is gone, the number names nothing, and is

@@ -81,6 +81,11 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "off|MICROSECONDS|always", default_value = "off", value_parser = busy_poll)]
     pub(crate) busy_poll: BusyPoll,
 
+    /// Let workers wait for their turn on cores that are shared with other programs, and handle what came meanwhile in one
+    /// go (SCHED_BATCH, Linux): more packets for the same processor time, later by up to a time slice.
+    #[arg(long)]
+    pub(crate) batch_scheduling: bool,
+
     /// The most memory for receive buffers of one worker (64K, 32M, …).
     #[arg(long, value_name = "BYTES", value_parser = size_bytes)]
     pub(crate) pool_size: Option<usize>,

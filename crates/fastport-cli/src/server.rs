@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use fastport::{Service, ServiceOptions, SessionOptions};
-use fastport_io::{Backend, Choice, ProviderConfig, RioOptions};
+use fastport_io::{Backend, Choice, ProviderConfig, RioOptions, Scheduling};
 
 use crate::answers::{Answers, Unanswered};
 use crate::args::{self, ServerArgs};
@@ -79,6 +79,7 @@ fn start(
         .provider(provider)
         .session_options(session)
         .workers(workers)
+        .scheduling(if args.batch_scheduling { Scheduling::Batch } else { Scheduling::Inherited })
         .max_sessions(args.max_sessions as usize)
         .log_period(Some(args.log_period));
     for address in &args.bind {

@@ -40,6 +40,7 @@ mod info;
 mod operation;
 mod proactor;
 mod provider;
+mod scheduling;
 mod select;
 mod stats;
 mod sync;
@@ -67,6 +68,7 @@ pub use operation::{
     CloseMode, Completion, CompletionBatch, Direction, OpId, OpKind, Payload, RegionId, SocketId, Status,
 };
 pub use provider::AsyncIoProvider;
+pub use scheduling::{Scheduled, Scheduling};
 pub use select::{BACKEND_VARIABLE, Choice, Selection, is_supported, select, supported};
 pub use socket::{KeepAlive, Socket, SocketOptions};
 pub use stats::ProviderStats;

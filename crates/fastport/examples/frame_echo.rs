@@ -2,20 +2,20 @@
 //!
 //! ```text
 //! frame_echo --addr IP:PORT [--backend NAME] [--workers N] [--in-place] [--busy-poll]
-//!            [--spin MICROSECONDS] [--batch N] [--pool N]
+//!            [--spin MICROSECONDS] [--batch-scheduling] [--batch N] [--pool N]
 //! ```
 //! `--in-place` sends the received buffer back without a copy; `--busy-poll` never sleeps, and `--spin` only after having
-//! looked for that long in vain; `--batch N` handles up to N completions between two flushes; `--pool N` runs the handler
+//! looked for that long in vain; `--batch-scheduling` lets workers wait for their turn on a shared core; `--batch N` handles up to N completions between two flushes; `--pool N` runs the handler
 //! on N threads of its own.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use fastport::{Context, Handler, HandlerThreads, PacketView, Service, ServiceOptions};
-use fastport_io::BusyPoll;
+use fastport_io::{BusyPoll, Scheduling};
 
 const USAGE: &str = "usage: frame_echo --addr IP:PORT [--backend NAME] [--workers N] [--in-place] [--busy-poll] \
-                     [--spin MICROSECONDS] [--batch N] [--pool N]";
+                     [--spin MICROSECONDS] [--batch-scheduling] [--batch N] [--pool N]";
 
 /// Builds a reply from each packet, or forwards the packet itself.
 struct Echo {
@@ -47,6 +47,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--pool" => options.handlers = HandlerThreads::Pool(parsed(&value()?)?),
             "--batch" => options.batch = Some(parsed(&value()?)?),
             "--in-place" => arguments.in_place = true,
+            "--batch-scheduling" => options.scheduling = Scheduling::Batch,
             "--busy-poll" => options.provider.busy_poll = BusyPoll::Always,
             "--spin" => {
                 options.provider.busy_poll = BusyPoll::Spin(Duration::from_micros(parsed(&value()?)?));

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fastport_io::{Choice, Feature, Features, PoolConfig, ProviderConfig, SocketOptions};
+use fastport_io::{Choice, Feature, Features, PoolConfig, ProviderConfig, Scheduling, SocketOptions};
 
 use crate::error::Error;
 use crate::limits::Limits;
@@ -42,6 +42,10 @@ pub struct ServiceOptions {
     pub balance: Balance,
     /// Which thread runs the handler.
     pub handlers: HandlerThreads,
+    /// How the workers compete with other threads for their cores. [`Scheduling::Batch`] is for machines whose cores are
+    /// shared with programs that send to the service, and for throughput: a packet then interrupts nobody, and is handled
+    /// with those that follow it (measured in docs/performance.md). A simulation has no threads, and so no use for it.
+    pub scheduling: Scheduling,
     /// How often [`Handler::tick`](crate::Handler::tick) is called; never by default. At least 1 ms.
     pub tick: Option<Duration>,
     /// How often a worker logs its pool use and batch statistics at level `debug`, and checks the error rate. An idle
@@ -67,6 +71,7 @@ impl Default for ServiceOptions {
             limits: Limits::default(),
             balance: Balance::default(),
             handlers: HandlerThreads::default(),
+            scheduling: Scheduling::default(),
             tick: None,
             log_period: Some(Duration::from_secs(60)),
         }

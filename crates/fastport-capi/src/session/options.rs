@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::time::Duration;
 
 use fastport::{Balance, ConnectOptions, HandlerThreads, Limits, Overflow, Reconnect, ServiceOptions, SessionOptions};
-use fastport_io::{BusyPoll, Choice, KeepAlive, Result, SocketOptions};
+use fastport_io::{BusyPoll, Choice, KeepAlive, Result, Scheduling, SocketOptions};
 
 use super::growing::Growing;
 use crate::error::invalid;
@@ -80,6 +80,9 @@ pub struct fp_server_options {
     pub keep_alive_interval_s: u32,
     /// Unanswered probes after which the peer counts as gone; 0: 3.
     pub keep_alive_probes: u32,
+    /// 1: on cores that are shared with other programs, workers wait for their turn and handle what came meanwhile in one go
+    /// (SCHED_BATCH, Linux only): more packets for the same processor time, later by up to a time slice.
+    pub batch_scheduling: u32,
 }
 
 // SAFETY: numbers and a pointer, the size first.
@@ -131,6 +134,8 @@ impl fp_server_options {
             0 => HandlerThreads::Inline,
             threads => HandlerThreads::Pool(threads),
         };
+        options.scheduling =
+            if flag("batch_scheduling", self.batch_scheduling)? { Scheduling::Batch } else { Scheduling::Inherited };
         options.tick = milliseconds(self.tick_ms);
         options.provider.busy_poll = match self.busy_poll_us {
             0 => BusyPoll::Off,

@@ -31,6 +31,20 @@ fn several_addresses_are_served_at_once() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn the_worker_waits_for_its_turn_when_it_is_asked_to() {
+    const SCHED_BATCH: &str = "3";
+    let server = Server::start(&["--batch-scheduling"]);
+    RawClient::connect(server.address).expect_echo(1);
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.running.id())).unwrap();
+    let stats = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap());
+    // proc_pid_stat(5): the policy is the 39th field behind the name.
+    let policy = |stat: &str| stat.rsplit(')').next().unwrap().split_whitespace().nth(38).unwrap().to_owned();
+    let workers: Vec<String> = stats.filter(|stat| stat.contains("(fastport-")).map(|stat| policy(&stat)).collect();
+    assert_eq!(workers, [SCHED_BATCH]);
+}
+
+#[test]
 fn a_signal_ends_the_server_in_order_with_sessions_open() {
     for backend in backends() {
         for signal in [Signal::TERM, Signal::INT] {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fastport_io::{Choice, PoolConfig, ProviderConfig, SocketOptions};
+use fastport_io::{Choice, PoolConfig, ProviderConfig, Scheduling, SocketOptions};
 
 use crate::context::MAX_HEADER_BYTES;
 use crate::error::Error;
@@ -134,6 +134,13 @@ impl<M, F> ServiceBuilder<M, F> {
     #[must_use]
     pub fn handlers(mut self, threads: HandlerThreads) -> Self {
         self.options.handlers = threads;
+        self
+    }
+
+    /// See [`ServiceOptions::scheduling`].
+    #[must_use]
+    pub fn scheduling(mut self, scheduling: Scheduling) -> Self {
+        self.options.scheduling = scheduling;
         self
     }
 

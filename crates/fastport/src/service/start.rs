@@ -333,6 +333,10 @@ where
     type Output = u64;
 
     fn visit<P: AsyncIoProvider + 'static>(mut self) -> u64 {
+        let _scheduled = match self.plan.options.scheduling.enter() {
+            Ok(scheduled) => scheduled,
+            Err(error) => return self.give_up(error),
+        };
         let (provider, desk) = match self.plan.prepare::<P>(self.index) {
             Ok(prepared) => prepared,
             Err(error) => return self.give_up(error),

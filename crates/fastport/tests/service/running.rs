@@ -5,13 +5,14 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use fastport::{Context, Handler, PacketView, Service};
-use fastport_io::Choice;
+use fastport_io::{Choice, Scheduling};
 
 use crate::common::{Client, PATIENCE, localhost};
 use crate::probe::{Fixture, on_every_backend};
 
 on_every_backend!(
     the_calling_thread_is_the_first_worker,
+    workers_wait_for_their_turn_where_they_can_and_are_asked_to,
     a_run_that_cannot_begin_says_why,
     a_panic_while_handlers_are_made_is_an_error_of_the_run,
 );
@@ -48,6 +49,51 @@ fn the_calling_thread_is_the_first_worker(backend: Choice) {
             client.await_end();
         }
     }
+}
+
+/// Answers with the scheduling policy of its thread, as proc_pid_stat(5) tells it.
+#[cfg(target_os = "linux")]
+struct Policy;
+
+#[cfg(target_os = "linux")]
+fn policy() -> String {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+    let behind_the_name = stat.rsplit(')').next().unwrap();
+    behind_the_name.split_whitespace().nth(38).unwrap().to_owned()
+}
+
+#[cfg(target_os = "linux")]
+impl Handler for Policy {
+    fn packet(&mut self, session: &mut Context<'_>, packet: PacketView<'_>) {
+        session.send(packet.id, policy().as_bytes()).unwrap();
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn workers_wait_for_their_turn_where_they_can_and_are_asked_to(backend: Choice) {
+    const SCHED_BATCH: &[u8] = b"3";
+    let (tell, told) = channel();
+    let running = std::thread::spawn(move || {
+        let service = Service::builder(|_| Policy).backend(backend).workers(2).listen(localhost());
+        let service = service.scheduling(Scheduling::Batch);
+        let ran = service.run(|service| tell.send((service.local_addresses()[0], service.handle())).unwrap());
+        (ran, policy())
+    });
+    let (address, handle) = told.recv_timeout(PATIENCE).expect("clients can connect");
+    let mut clients = [Client::connect(address), Client::connect(address)];
+    let policies = clients.each_mut().map(|client| client.ask(1, b"how?").1);
+    assert_eq!(policies, [SCHED_BATCH, SCHED_BATCH], "each worker has one of them");
+    handle.stop(Duration::ZERO);
+    let (ran, afterwards) = running.join().unwrap();
+    assert_eq!(ran.unwrap().failure, None);
+    assert_eq!(afterwards, policy(), "the calling thread is no worker any more");
+}
+
+#[cfg(not(target_os = "linux"))]
+fn workers_wait_for_their_turn_where_they_can_and_are_asked_to(backend: Choice) {
+    let service = Service::builder(|_| Named).backend(backend).workers(2).listen(localhost());
+    let error = service.scheduling(Scheduling::Batch).start().unwrap_err().to_string();
+    assert!(error.contains("batch scheduling is Linux's"), "{error}");
 }
 
 fn a_run_that_cannot_begin_says_why(backend: Choice) {
