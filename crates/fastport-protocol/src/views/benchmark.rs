@@ -1,11 +1,10 @@
 //! Views of the benchmark messages.
 
-use super::{HEADER_KEY, list_header, merged_header, sign_extended};
+use super::{HEADER, list_header, merged_header, sign_extended};
 use crate::benchmark::{BenchmarkRequest, BenchmarkResponse};
-use crate::codec::Decode;
 use crate::commons::Header;
 use crate::error::DecodeError;
-use crate::wire::{FieldReader, FieldWriter, Fields, Key};
+use crate::wire::{FieldReader, FieldWriter, Fields, Key, Message, fields};
 
 /// A [`BenchmarkRequest`] that borrows its payload.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,27 +19,13 @@ pub struct BenchmarkRequestView<'a> {
     pub payload: &'a [u8],
 }
 
-impl<'a> Decode<'a> for BenchmarkRequestView<'a> {
-    #[inline]
-    fn decode_from(payload: &'a [u8]) -> Result<Self, DecodeError> {
-        const CLIENT_TIMESTAMP_NS: Key = Key::integer(2);
-        const SEQUENCE: Key = Key::integer(3);
-        const PAYLOAD: Key = Key::content(4);
-
-        // Fields by themselves stay in registers, which a view in the making would not.
-        let Self { mut header, mut client_timestamp_ns, mut sequence, payload: mut ballast } = Self::default();
-        let mut fields = FieldReader::new(payload);
-        while let Some(key) = fields.next_key()? {
-            match key {
-                HEADER_KEY => header = Some(merged_header(header, fields.message()?)?),
-                CLIENT_TIMESTAMP_NS => client_timestamp_ns = fields.integer()?,
-                SEQUENCE => sequence = fields.integer()? as u32,
-                PAYLOAD => ballast = fields.content()?,
-                _ => fields.skip(key, 4)?,
-            }
-        }
-        Ok(Self { header, client_timestamp_ns, sequence, payload: ballast })
-    }
+impl<'a> Message<'a> for BenchmarkRequestView<'a> {
+    fields!(message, fields, {
+        HEADER => message.header = Some(merged_header(message.header, fields.message()?)?),
+        Key::integer(2) => message.client_timestamp_ns = fields.integer()?,
+        Key::integer(3) => message.sequence = fields.integer()? as u32,
+        Key::content(4) => message.payload = fields.content()?,
+    });
 }
 
 impl Fields for BenchmarkRequestView<'_> {
@@ -89,32 +74,16 @@ pub struct BenchmarkResponseView<'a> {
     pub payload: &'a [u8],
 }
 
-impl<'a> Decode<'a> for BenchmarkResponseView<'a> {
-    #[inline]
-    fn decode_from(payload: &'a [u8]) -> Result<Self, DecodeError> {
-        const RESULT: Key = Key::integer(2);
-        const CLIENT_TIMESTAMP_NS: Key = Key::integer(3);
-        const SERVER_RECV_TIMESTAMP_NS: Key = Key::integer(4);
-        const SERVER_SEND_TIMESTAMP_NS: Key = Key::integer(5);
-        const SEQUENCE: Key = Key::integer(6);
-        const PAYLOAD: Key = Key::content(7);
-
-        let mut view = Self::default();
-        let mut fields = FieldReader::new(payload);
-        while let Some(key) = fields.next_key()? {
-            match key {
-                HEADER_KEY => view.header = Some(merged_header(view.header, fields.message()?)?),
-                RESULT => view.result = fields.integer()? as i32,
-                CLIENT_TIMESTAMP_NS => view.client_timestamp_ns = fields.integer()?,
-                SERVER_RECV_TIMESTAMP_NS => view.server_recv_timestamp_ns = fields.integer()?,
-                SERVER_SEND_TIMESTAMP_NS => view.server_send_timestamp_ns = fields.integer()?,
-                SEQUENCE => view.sequence = fields.integer()? as u32,
-                PAYLOAD => view.payload = fields.content()?,
-                _ => fields.skip(key, 7)?,
-            }
-        }
-        Ok(view)
-    }
+impl<'a> Message<'a> for BenchmarkResponseView<'a> {
+    fields!(message, fields, {
+        HEADER => message.header = Some(merged_header(message.header, fields.message()?)?),
+        Key::integer(2) => message.result = fields.integer()? as i32,
+        Key::integer(3) => message.client_timestamp_ns = fields.integer()?,
+        Key::integer(4) => message.server_recv_timestamp_ns = fields.integer()?,
+        Key::integer(5) => message.server_send_timestamp_ns = fields.integer()?,
+        Key::integer(6) => message.sequence = fields.integer()? as u32,
+        Key::content(7) => message.payload = fields.content()?,
+    });
 }
 
 impl Fields for BenchmarkResponseView<'_> {

@@ -1,11 +1,10 @@
 //! Views of the echo messages.
 
-use super::{HEADER_KEY, list_header, merged_header, sign_extended};
-use crate::codec::Decode;
+use super::{HEADER, list_header, merged_header, sign_extended};
 use crate::commons::Header;
 use crate::error::DecodeError;
 use crate::tests::{EchoRequest, EchoResponse};
-use crate::wire::{FieldReader, FieldWriter, Fields, Key};
+use crate::wire::{FieldReader, FieldWriter, Fields, Key, Message, fields};
 
 /// An [`EchoRequest`] that borrows its content.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,25 +17,12 @@ pub struct EchoRequestView<'a> {
     pub data_str: &'a str,
 }
 
-impl<'a> Decode<'a> for EchoRequestView<'a> {
-    #[inline]
-    fn decode_from(payload: &'a [u8]) -> Result<Self, DecodeError> {
-        const DATA: Key = Key::content(2);
-        const DATA_STR: Key = Key::content(3);
-
-        // Fields by themselves stay in registers, which a view in the making would not.
-        let Self { mut header, mut data, mut data_str } = Self::default();
-        let mut fields = FieldReader::new(payload);
-        while let Some(key) = fields.next_key()? {
-            match key {
-                HEADER_KEY => header = Some(merged_header(header, fields.message()?)?),
-                DATA => data = fields.content()?,
-                DATA_STR => data_str = fields.string(3)?,
-                _ => fields.skip(key, 3)?,
-            }
-        }
-        Ok(Self { header, data, data_str })
-    }
+impl<'a> Message<'a> for EchoRequestView<'a> {
+    fields!(message, fields, {
+        HEADER => message.header = Some(merged_header(message.header, fields.message()?)?),
+        Key::content(2) => message.data = fields.content()?,
+        Key::content(3) => message.data_str = fields.string(3)?,
+    });
 }
 
 impl Fields for EchoRequestView<'_> {
@@ -73,26 +59,13 @@ pub struct EchoResponseView<'a> {
     pub data_str: &'a str,
 }
 
-impl<'a> Decode<'a> for EchoResponseView<'a> {
-    #[inline]
-    fn decode_from(payload: &'a [u8]) -> Result<Self, DecodeError> {
-        const RESULT: Key = Key::integer(2);
-        const DATA: Key = Key::content(3);
-        const DATA_STR: Key = Key::content(4);
-
-        let mut view = Self::default();
-        let mut fields = FieldReader::new(payload);
-        while let Some(key) = fields.next_key()? {
-            match key {
-                HEADER_KEY => view.header = Some(merged_header(view.header, fields.message()?)?),
-                RESULT => view.result = fields.integer()? as i32,
-                DATA => view.data = fields.content()?,
-                DATA_STR => view.data_str = fields.string(4)?,
-                _ => fields.skip(key, 4)?,
-            }
-        }
-        Ok(view)
-    }
+impl<'a> Message<'a> for EchoResponseView<'a> {
+    fields!(message, fields, {
+        HEADER => message.header = Some(merged_header(message.header, fields.message()?)?),
+        Key::integer(2) => message.result = fields.integer()? as i32,
+        Key::content(3) => message.data = fields.content()?,
+        Key::content(4) => message.data_str = fields.string(4)?,
+    });
 }
 
 impl Fields for EchoResponseView<'_> {

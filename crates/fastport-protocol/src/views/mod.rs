@@ -15,19 +15,25 @@ mod echo;
 pub use benchmark::{BenchmarkRequestView, BenchmarkResponseView};
 pub use echo::{EchoRequestView, EchoResponseView};
 
-use crate::codec::Encode;
+use crate::codec::{Decode, Encode};
 use crate::commons::Header;
 use crate::error::{DecodeError, EncodeError};
-use crate::wire::{self, FieldReader, FieldWriter, Fields, Key};
+use crate::wire::{self, FieldReader, FieldWriter, Fields, Key, Message, fields};
 
-/// The number of the header field in every message.
-const HEADER: u32 = 1;
-const HEADER_KEY: Key = Key::content(HEADER);
+/// The key of the header, which is the first field of every message.
+const HEADER: Key = Key::content(1);
 
-/// [`Encode`] for views. One implementation for all that list their fields would meet that for all messages of prost.
-macro_rules! encode_by_fields {
+/// [`Decode`] and [`Encode`] for views. One implementation for all messages of fields would meet that for all messages of prost.
+macro_rules! code_by_fields {
     ($($view:ident),+) => {
-        $(impl Encode for $view<'_> {
+        $(impl<'a> Decode<'a> for $view<'a> {
+            #[inline]
+            fn decode_from(payload: &'a [u8]) -> Result<Self, DecodeError> {
+                wire::read(Self::default(), FieldReader::new(payload))
+            }
+        }
+
+        impl Encode for $view<'_> {
             #[inline]
             fn max_wire_len(&self) -> usize {
                 wire::max_len(self)
@@ -41,7 +47,7 @@ macro_rules! encode_by_fields {
     };
 }
 
-encode_by_fields!(BenchmarkRequestView, BenchmarkResponseView, EchoRequestView, EchoResponseView);
+code_by_fields!(BenchmarkRequestView, BenchmarkResponseView, EchoRequestView, EchoResponseView);
 
 impl Fields for Header {
     #[inline(always)]
@@ -59,25 +65,21 @@ impl Fields for Header {
 #[inline]
 fn list_header(header: Option<Header>, writer: &mut FieldWriter<'_>) {
     if let Some(header) = header {
-        writer.message(HEADER, &header);
+        writer.message(1, &header);
     }
 }
 
 /// Reads a header, of which an earlier field may have told a part.
 #[inline]
-fn merged_header(earlier: Option<Header>, mut fields: FieldReader<'_>) -> Result<Header, DecodeError> {
-    const REQUEST_ID: Key = Key::integer(1);
-    const TIMESTAMP_MS: Key = Key::integer(2);
+fn merged_header(earlier: Option<Header>, fields: FieldReader<'_>) -> Result<Header, DecodeError> {
+    wire::read(earlier.unwrap_or_default(), fields)
+}
 
-    let Header { mut request_id, mut timestamp_ms } = earlier.unwrap_or_default();
-    while let Some(key) = fields.next_key()? {
-        match key {
-            REQUEST_ID => request_id = fields.integer()?,
-            TIMESTAMP_MS => timestamp_ms = fields.integer()?,
-            _ => fields.skip(key, 2)?,
-        }
-    }
-    Ok(Header { request_id, timestamp_ms })
+impl<'a> Message<'a> for Header {
+    fields!(message, fields, {
+        Key::integer(1) => message.request_id = fields.integer()?,
+        Key::integer(2) => message.timestamp_ms = fields.integer()?,
+    });
 }
 
 /// An enum or int32 on the wire: a negative number takes all 64 bits.

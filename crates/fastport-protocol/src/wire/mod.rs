@@ -4,9 +4,11 @@
 //! write exactly what prost does, which the tests check on arbitrary bytes.
 //! Source: <https://protobuf.dev/programming-guides/encoding/>.
 
+mod message;
 mod reader;
 mod writer;
 
+pub(crate) use message::{Message, fields, read};
 pub(crate) use reader::{FieldReader, Key};
 pub(crate) use writer::{FieldWriter, Fields, max_len, write};
 

@@ -76,6 +76,24 @@ impl<'a> FieldReader<'a> {
         }
     }
 
+    /// Whether the next field has that key, which takes one byte; if so, the key is read.
+    #[inline]
+    pub(crate) fn next_is(&mut self, key: Key) -> bool {
+        match self.rest {
+            [byte, rest @ ..] if u32::from(*byte) == key.0 => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether all fields were read.
+    #[inline]
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// The value of a field with an integer's key.
     #[inline]
     pub(crate) fn integer(&mut self) -> Result<u64, DecodeError> {

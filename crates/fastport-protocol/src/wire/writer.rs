@@ -38,17 +38,15 @@ pub(crate) fn write(message: &impl Fields, target: &mut &mut [u8]) -> Result<(),
     if required_bytes > available_bytes {
         return Err(EncodeError { required_bytes, available_bytes });
     }
-    let memory = std::mem::take(target);
-    let mut writer = FieldWriter { target: &mut *memory, used: 0 };
+    let mut writer = FieldWriter { rest: std::mem::take(target) };
     message.list(&mut writer);
-    let used = writer.used;
-    *target = &mut memory[used..];
+    *target = writer.rest;
     Ok(())
 }
 
+/// Writes to the beginning of a slice that shrinks.
 pub(crate) struct FieldWriter<'target> {
-    target: &'target mut [u8],
-    used: usize,
+    rest: &'target mut [u8],
 }
 
 impl FieldWriter<'_> {
@@ -67,32 +65,43 @@ impl FieldWriter<'_> {
             return;
         }
         self.key_and_varint(field, WireType::LengthDelimited, value.len() as u64);
-        self.target[self.used..self.used + value.len()].copy_from_slice(value);
-        self.used += value.len();
+        let (content, rest) = std::mem::take(&mut self.rest).split_at_mut(value.len());
+        content.copy_from_slice(value);
+        self.rest = rest;
     }
 
     /// A message inside the message, shorter than 128 bytes; it is written even when it is empty.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a call would bring the writer from registers into memory")]
     pub(crate) fn message(&mut self, field: u32, value: &impl Fields) {
-        self.key_and_varint(field, WireType::LengthDelimited, 0);
-        let start = self.used;
-        value.list(self);
-        let length = self.used - start;
+        let (key_and_length, rest) = std::mem::take(&mut self.rest).split_first_chunk_mut().expect(ROOM);
+        let most = rest.len();
+        let mut writer = FieldWriter { rest };
+        value.list(&mut writer);
+        let length = most - writer.rest.len();
         debug_assert!(length < 0x80, "its length takes one byte");
-        self.target[start - 1] = length as u8;
+        *key_and_length = [key(field, WireType::LengthDelimited), length as u8];
+        self.rest = writer.rest;
     }
 
     #[inline]
     fn key_and_varint(&mut self, field: u32, wire_type: WireType, value: u64) {
-        let key = field << WIRE_TYPE_BITS | wire_type as u32;
-        debug_assert!(key < 0x80, "the key takes one byte");
-        let target = self.target[self.used..].first_chunk_mut::<{ KEY_BYTES + MAX_VARINT_BYTES }>();
-        let target = target.expect("there is room for every message of this crate, which a test shows");
-        target[0] = key as u8;
-        let [_, rest @ ..] = target;
-        self.used += KEY_BYTES + write_varint(value, rest);
+        let memory = std::mem::take(&mut self.rest);
+        let [key_byte, varint @ ..] = memory.first_chunk_mut::<{ KEY_BYTES + MAX_VARINT_BYTES }>().expect(ROOM);
+        *key_byte = key(field, wire_type);
+        let used = KEY_BYTES + write_varint(value, varint);
+        self.rest = &mut memory[used..];
     }
+}
+
+/// Why room is taken for granted.
+const ROOM: &str = "there is room for every message of this crate, which a test shows";
+
+#[inline]
+fn key(field: u32, wire_type: WireType) -> u8 {
+    let key = field << WIRE_TYPE_BITS | wire_type as u32;
+    debug_assert!(key < 0x80, "the key takes one byte");
+    key as u8
 }
 
 /// Writes a varint and returns its length. What stands behind it in `target` is overwritten too: all bytes at once take
@@ -107,8 +116,8 @@ fn write_varint(value: u64, target: &mut [u8; MAX_VARINT_BYTES]) -> usize {
         return write_long_varint(value, target);
     }
     let groups = spread(value);
-    // The first bit of the last group, which is not the first one.
-    let last = (u64::BITS - 1 - groups.leading_zeros()) & !7;
+    // The first bit of the last group, which is not the first one. The processor finds it faster where a bit is sure to be set.
+    let last = (groups | 1).ilog2() & !7;
     let more = MORE & ((1 << last) - 1);
     target[..8].copy_from_slice(&(groups | more).to_le_bytes());
     last as usize / 8 + 1
