@@ -14,9 +14,6 @@ use crate::packet::{PacketId, PacketView};
 use crate::service::{Command, Handle, ServiceStats, SharedFrame};
 use crate::session::{CloseHow, CloseReason, Link, SessionId, SessionStats};
 
-/// The longest header that a framer may have.
-pub(crate) const MAX_HEADER_BYTES: usize = 16;
-
 /// Frames below this size are copied when they are forwarded: the copy costs less than holding a whole receive buffer.
 const FORWARDED_BYTES: usize = 1024;
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use fastport_io::{Choice, PoolConfig, ProviderConfig, Scheduling, SocketOptions};
 
-use crate::context::MAX_HEADER_BYTES;
 use crate::error::Error;
 use crate::framer::{Framer, PacketFramer};
 use crate::limits::Limits;
@@ -164,10 +163,55 @@ impl<M, F: Framer> ServiceBuilder<M, F> {
         self.options.check()?;
         let (workers, session_bytes) = (self.options.workers, self.options.session.limit_bytes);
         self.options.limits.check(workers, session_bytes, self.framer.max_frame_bytes())?;
-        let given = self.framer.header_bytes();
-        if given > MAX_HEADER_BYTES {
-            return Err(Error::Options(format!("a frame header of {given} bytes; the limit is {MAX_HEADER_BYTES}")));
+        let (header_bytes, most_bytes) = (self.framer.header_bytes(), self.framer.max_frame_bytes());
+        if header_bytes > most_bytes {
+            return Err(Error::Options(format!(
+                "a framer whose header takes {header_bytes} bytes and whose longest frame takes {most_bytes}"
+            )));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Context, Frame, Framer, Handler, PacketId, PacketView, PayloadTooLarge, Service};
+
+    /// Its longest frame has no room for a header.
+    #[derive(Clone)]
+    struct Contradiction;
+
+    impl Framer for Contradiction {
+        fn header_bytes(&self) -> usize {
+            8
+        }
+
+        fn max_frame_bytes(&self) -> usize {
+            7
+        }
+
+        fn inspect(&self, _: &[u8]) -> Frame {
+            Frame::NeedMore { at_least: 8 }
+        }
+
+        fn view<'a>(&self, frame: &'a [u8]) -> PacketView<'a> {
+            PacketView { id: PacketId(0), payload: &frame[8..], frame }
+        }
+
+        fn write_header(&self, _: PacketId, _: usize, _: &mut [u8]) -> Result<(), PayloadTooLarge> {
+            Ok(())
+        }
+    }
+
+    struct Silent;
+
+    impl Handler<Contradiction> for Silent {
+        fn packet(&mut self, _: &mut Context<'_, Contradiction>, _: PacketView<'_>) {}
+    }
+
+    #[test]
+    fn a_framer_that_has_no_room_for_its_header_is_refused() {
+        let error = Service::builder(|_| Silent).framer(Contradiction).start().unwrap_err().to_string();
+        assert!(error.contains("header takes 8 bytes") && error.contains("takes 7"), "{error}");
     }
 }
