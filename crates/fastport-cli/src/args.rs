@@ -195,7 +195,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds_above_zero)]
     pub(crate) secs: Duration,
 
-    /// Requests of each session before the measurement. [default: about 20 000 for all sessions together, at least 10 each]
+    /// Requests of each session before the measurement. [default: about 5 000 for all sessions together, at least 10 each]
     #[arg(long, value_name = "N")]
     pub(crate) warmup: Option<u32>,
 

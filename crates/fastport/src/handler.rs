@@ -1,7 +1,7 @@
 //! What an application implements.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::context::Context;
 use crate::framer::{Framer, PacketFramer};
@@ -69,4 +69,25 @@ pub trait Handler<F: Framer = PacketFramer>: Send + 'static {
 
     /// The period set by [`ServiceBuilder::tick`](crate::ServiceBuilder::tick) is over. Late ticks are not made up for.
     fn tick(&mut self, now: Instant) {}
+}
+
+/// When the tick after the one of `deadline` is due, which was called at `now`. Ticks that are late are not made up for.
+pub(crate) fn next_tick(deadline: Instant, period: Duration, now: Instant) -> Instant {
+    let next = deadline + period;
+    if next > now { next } else { now + period }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_keep_their_period_and_are_not_made_up_for() {
+        let (start, period) = (Instant::now(), Duration::from_millis(10));
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        assert_eq!(next_tick(at(10), period, at(10)), at(20));
+        assert_eq!(next_tick(at(10), period, at(19)), at(20));
+        assert_eq!(next_tick(at(10), period, at(20)), at(30));
+        assert_eq!(next_tick(at(10), period, at(75)), at(85));
+    }
 }

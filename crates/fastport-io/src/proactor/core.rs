@@ -50,7 +50,10 @@ impl<S> SocketEntry<S> {
 #[derive(Default)]
 pub(super) struct Counters {
     pub(super) requests: u64,
-    pub(super) completions: u64,
+    /// Completions that went out in batches.
+    pub(super) delivered: u64,
+    /// Sends that were done at once, and so are in no batch.
+    pub(super) done_at_once: u64,
     pub(super) errors: u64,
     pub(super) stale: u64,
     pub(super) bytes_sent: u64,
@@ -380,7 +383,7 @@ impl<S: Default> Core<S> {
         let moved = batch.len() - before;
         if moved > 0 {
             self.counters.batches += 1;
-            self.counters.completions += moved as u64;
+            self.counters.delivered += moved as u64;
             self.counters.max_batch = self.counters.max_batch.max(moved as u64);
         }
         moved
@@ -391,7 +394,7 @@ impl<S: Default> Core<S> {
         let batches = counters.batches.max(1) as f64;
         ProviderStats {
             requests: counters.requests,
-            completions: counters.completions,
+            completions: counters.delivered + counters.done_at_once,
             pending: self.ops.len() as u64 + self.ready_finals,
             errors: counters.errors,
             stale_completions: counters.stale,
@@ -401,7 +404,7 @@ impl<S: Default> Core<S> {
             mean_latency: self.latency.mean(),
             p99_latency: self.latency.percentile(0.99),
             batches: counters.batches,
-            mean_batch: counters.completions as f64 / batches,
+            mean_batch: counters.delivered as f64 / batches,
             max_batch: counters.max_batch,
             buffer_waits: counters.buffer_waits,
         }

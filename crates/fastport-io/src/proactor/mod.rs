@@ -322,7 +322,7 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
             Ok(0) => Ok(0),
             Ok(bytes) => {
                 self.core.count_sent_at_once(bytes);
-                self.core.counters.completions += 1;
+                self.core.counters.done_at_once += 1;
                 Ok(bytes as usize)
             }
             Err(error) => {

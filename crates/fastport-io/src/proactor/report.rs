@@ -158,7 +158,7 @@ impl<S: Default> Core<S> {
     #[cold]
     pub(super) fn count_failed_at_once(&mut self, socket: SocketId, error: &Error) {
         self.counters.requests += 1;
-        self.counters.completions += 1;
+        self.counters.done_at_once += 1;
         self.counters.errors += 1;
         self.note_failure(socket, error);
     }

@@ -201,6 +201,8 @@ pub(crate) fn what_is_sent_at_once_stands_before_the_send_of_the_rest<P: AsyncIo
     assert_same(&rig.receive_exactly(server, expected.len()), &expected);
     let stats = rig.provider.stats();
     assert_eq!((stats.bytes_sent as usize, stats.pending), (expected.len(), 0));
+    // What was sent at once is in no batch.
+    assert!(stats.mean_batch <= stats.max_batch as f64, "{stats:?}");
 }
 
 pub(crate) fn nothing_is_sent_at_once_past_a_send_in_flight<P: AsyncIoProvider>(config: &ProviderConfig) {

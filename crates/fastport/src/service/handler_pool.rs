@@ -20,7 +20,7 @@ use super::mailbox::Command;
 use crate::context::{Context, Desk, Remote};
 use crate::error::Error;
 use crate::framer::{Frame, Framer};
-use crate::handler::Handler;
+use crate::handler::{Handler, next_tick};
 use crate::limits::Refusal;
 use crate::session::{CloseHow, CloseReason, Flow, Link, Session, SessionId, SessionStats};
 
@@ -336,9 +336,9 @@ impl<F: Framer, H: Handler<F>> HandlerThread<F, H> {
 
     fn run(mut self, queue: &Queue, tick: Option<Duration>) {
         let mut events = Vec::new();
-        let mut next_tick = tick.map(|period| Instant::now() + period);
+        let mut tick_at = tick.map(|period| Instant::now() + period);
         loop {
-            if queue.take(&mut events, next_tick) == Found::End {
+            if queue.take(&mut events, tick_at) == Found::End {
                 return;
             }
             for (number, event) in events.drain(..).enumerate() {
@@ -347,14 +347,14 @@ impl<F: Framer, H: Handler<F>> HandlerThread<F, H> {
                     Self::flush(&self.handle, &mut self.outboxes);
                 }
             }
-            Self::flush(&self.handle, &mut self.outboxes);
-            if let (Some(deadline), Some(period)) = (next_tick, tick) {
+            if let (Some(deadline), Some(period)) = (tick_at, tick) {
                 let now = Instant::now();
                 if deadline <= now {
                     self.call_without_session(|handler| handler.tick(now));
-                    next_tick = Some((deadline + period).max(now));
+                    tick_at = Some(next_tick(deadline, period, now));
                 }
             }
+            Self::flush(&self.handle, &mut self.outboxes);
         }
     }
 
@@ -437,6 +437,8 @@ impl<F: Framer, H: Handler<F>> HandlerThread<F, H> {
         let handler = &mut self.handler;
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| call(handler))) {
             tracing::error!(panic = panic_text(&*panic), "the handler panicked");
+            // Any worker will do: the counts of all are added up.
+            self.outboxes[0].push(Command::CountPanic);
         }
     }
 }

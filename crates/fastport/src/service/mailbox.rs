@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Close { key: Key, reason: CloseReason, how: CloseHow },
     /// A handler thread has handled everything that came before the end of the peer's stream.
     PeerEnded { key: Key },
+    /// A handler thread's handler has panicked where there is no session to close.
+    CountPanic,
     /// Take over a connection that another worker has accepted.
     Adopt { socket: Socket, peer: SocketAddr },
     /// Make a connection.

@@ -27,6 +27,7 @@ use super::seats::Seat;
 use super::stats::{ERROR_RATE_WARNING, ServiceStats};
 use crate::context::Desk;
 use crate::framer::Framer;
+use crate::handler::next_tick;
 use crate::limits::Limits;
 use crate::options::ServiceOptions;
 use crate::session::{CloseHow, CloseReason};
@@ -245,6 +246,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
                 self.close_session(key, reason, how);
             }
             Command::PeerEnded { key } => self.peer_ended(key),
+            Command::CountPanic => self.desk.stats.handler_panics += 1,
             Command::Adopt { socket, peer } => self.adopt(socket, peer),
             Command::Connect(request) => self.begin_connector(*request),
             Command::StopAccepting => self.close_listeners(),
@@ -299,10 +301,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
     fn tick(&mut self) {
         let Some(period) = self.tick else { return };
         self.delivery.tick(&mut self.desk);
-        self.next_tick += period;
-        if self.next_tick <= self.desk.now {
-            self.next_tick = self.desk.now + period;
-        }
+        self.next_tick = next_tick(self.next_tick, period, self.desk.now);
         self.timers.insert(self.next_tick, Timer::Tick);
     }
 

@@ -1,18 +1,20 @@
 //! Handlers that panic.
 
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use bytes::BufMut;
-use fastport::{CloseReason, Context, PacketId, PacketView};
+use fastport::{CloseReason, Context, Handler, HandlerThreads, PacketId, PacketView, Service};
 use fastport_io::Choice;
 
-use crate::common::{Client, PATIENCE};
+use crate::common::{Client, PATIENCE, localhost};
 use crate::probe::{Behaviour, Fixture, echo, on_every_backend};
 
 on_every_backend!(
     a_panic_ends_its_session_and_no_other,
     a_panic_in_accepted_ends_the_session,
     a_writer_that_writes_too_much_ends_the_session_and_sends_nothing,
+    a_panic_without_a_session_is_counted_and_harms_nobody,
 );
 
 const PANIC: PacketId = PacketId(0xDEAD);
@@ -62,4 +64,33 @@ fn a_writer_that_writes_too_much_ends_the_session_and_sends_nothing(backend: Cho
     assert!(client.try_receive().is_err());
     assert_eq!(service.closed().1, CloseReason::HandlerPanic);
     service.stop();
+}
+
+/// Panics whenever it ticks, and echoes.
+struct Clockless;
+
+impl Handler for Clockless {
+    fn packet(&mut self, session: &mut Context<'_>, packet: PacketView<'_>) {
+        echo(session, packet);
+    }
+
+    fn tick(&mut self, _: Instant) {
+        panic!("there is no clock");
+    }
+}
+
+fn a_panic_without_a_session_is_counted_and_harms_nobody(backend: Choice) {
+    for threads in [HandlerThreads::Inline, HandlerThreads::Pool(2)] {
+        let service = Service::builder(|_| Clockless).backend(backend).workers(1).listen(localhost());
+        let service = service.handlers(threads).tick(Duration::from_millis(2)).start().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while service.stats().handler_panics < 3 {
+            assert!(Instant::now() < deadline, "not in time: three panics of {threads:?}");
+            std::thread::yield_now();
+        }
+        let mut client = Client::connect(service.local_addresses()[0]);
+        assert_eq!(client.ask(1, b"alive"), (1, b"alive".to_vec()));
+        drop(client);
+        assert_eq!(service.stop(PATIENCE).failure, None);
+    }
 }
