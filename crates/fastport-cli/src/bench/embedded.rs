@@ -25,11 +25,11 @@ impl EmbeddedServer {
     ///
     /// # Errors
     /// If the service cannot start.
-    pub(super) fn start(run: &Run<'_>, workers: usize) -> Result<Self> {
+    pub(super) fn start(run: &Run<'_>) -> Result<Self> {
         let unanswered = Arc::new(Unanswered::default());
         let service = Service::builder(move |_worker| Answers::new(Arc::clone(&unanswered)))
             .backend(Choice::Only(run.backend))
-            .workers(workers)
+            .workers(usize::from(run.server_workers))
             .session_options(load::session_options(run.workload)?)
             .provider(run.provider.clone())
             .max_sessions(run.workload.sessions as usize)

@@ -40,9 +40,13 @@ pub(super) struct Run<'a> {
     pub(super) length: Length,
     /// Requests of each session before the measurement.
     pub(super) warmup: u32,
-    pub(super) io_threads: usize,
+    pub(super) io_threads: u16,
     /// The run is given up when nothing happens for this long.
     pub(super) patience: Duration,
+    /// Workers of the embedded server; 0 if the server is another process.
+    pub(super) server_workers: u16,
+    /// Counted from 1.
+    pub(super) round: u32,
 }
 
 /// Session limits that never stand in the way of a closed loop: all requests of a session may be queued at once.
@@ -111,7 +115,12 @@ impl Run<'_> {
         Ok(Outcome {
             workload: self.workload.clone(),
             length: self.length,
+            warmup_length: self.warmup,
             backend: self.backend,
+            server_workers: self.server_workers,
+            io_threads: self.io_threads,
+            patience: self.patience,
+            round: self.round,
             mean_payload_bytes: self.payloads.mean_bytes(),
             connected_sessions,
             connection_losses: summary.losses,
@@ -128,7 +137,7 @@ impl Run<'_> {
         let (roster, payloads, depth) = (Arc::clone(roster), Arc::clone(&self.payloads), self.workload.depth);
         Service::builder(move |_worker| Generator::new(Arc::clone(&roster), Arc::clone(&payloads), depth))
             .backend(fastport_io::Choice::Only(self.backend))
-            .workers(self.io_threads)
+            .workers(usize::from(self.io_threads))
             .session_options(session_options(self.workload)?)
             .provider(self.provider.clone())
             .max_sessions(self.workload.sessions as usize)

@@ -116,7 +116,7 @@ impl Series<'_> {
                 for turn in 0..self.backends.len() {
                     let backend = self.backends[(turn + round) % self.backends.len()];
                     progress.begin(outcomes.len(), format!("{} on {backend}", workload.name));
-                    outcomes.push(self.run_once(workload, Arc::clone(payloads), backend, &progress)?);
+                    outcomes.push(self.run_once(round, workload, Arc::clone(payloads), backend, &progress)?);
                 }
             }
         }
@@ -126,6 +126,7 @@ impl Series<'_> {
 
     fn run_once(
         &self,
+        round: usize,
         workload: &Workload,
         payloads: Arc<PayloadPool>,
         backend: Backend,
@@ -138,13 +139,15 @@ impl Series<'_> {
             provider: self.args.rio.adapt(load::provider_config(workload.sessions), backend)?,
             length: Length::from_args(self.args),
             warmup: self.args.warmup.unwrap_or_else(|| workload.default_warmup()),
-            io_threads: usize::from(self.args.io_threads),
+            io_threads: self.args.io_threads,
             patience: self.args.timeout,
+            server_workers: if self.server.is_some() { 0 } else { self.args.workers },
+            round: round as u32 + 1,
         };
         if let Some(server) = self.server {
             return run.against(server, progress);
         }
-        let server = EmbeddedServer::start(&run, usize::from(self.args.workers))?;
+        let server = EmbeddedServer::start(&run)?;
         let outcome = run.against(server.address(), progress);
         server.stop();
         outcome

@@ -12,8 +12,18 @@ use super::workload::{Length, Workload};
 pub(crate) struct Outcome {
     pub(crate) workload: Workload,
     pub(crate) length: Length,
+    /// Requests of each session before the measurement.
+    pub(crate) warmup_length: u32,
     /// The load generator's backend, and the server's if it is embedded.
     pub(crate) backend: Backend,
+    /// Workers of the embedded server; 0 if the server is another process.
+    pub(crate) server_workers: u16,
+    /// Threads of the load generator.
+    pub(crate) io_threads: u16,
+    /// The run would have been given up when nothing happened for this long.
+    pub(crate) patience: Duration,
+    /// Counted from 1.
+    pub(crate) round: u32,
     /// Mean payload of the pool in bytes.
     pub(crate) mean_payload_bytes: u32,
     /// Sessions that were connected when the warm-up began.
@@ -72,7 +82,12 @@ pub(super) fn example(name: &str, backend: Backend, responses: u64) -> Outcome {
     Outcome {
         workload: Workload { name: name.to_owned(), sessions: 2, depth: 4, payload_bytes: 100..=300, payload_pool: 16 },
         length: Length::Requests(50),
+        warmup_length: 10,
         backend,
+        server_workers: 1,
+        io_threads: 2,
+        patience: Duration::from_secs(10),
+        round: 1,
         mean_payload_bytes: 200,
         connected_sessions: 2,
         connection_losses: 0,

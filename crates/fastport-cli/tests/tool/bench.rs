@@ -8,7 +8,7 @@ use crate::process::{Server, backends, run};
 /// A workload that is over in a moment.
 const SMALL: [&str; 9] = ["bench", "--sessions", "4", "--depth", "3", "--iterations", "50", "--warmup", "7"];
 
-const COLUMNS: [&str; 30] = [
+const COLUMNS: [&str; 37] = [
     "test_name",
     "io_mode",
     "iterations",
@@ -39,6 +39,13 @@ const COLUMNS: [&str; 30] = [
     "connect_elapsed_ns",
     "warmup_elapsed_ns",
     "measured_elapsed_ns",
+    "avg_network_ns",
+    "round",
+    "server_workers",
+    "io_threads",
+    "warmup_iterations",
+    "time_limit_ns",
+    "timeout_ns",
 ];
 
 fn small(arguments: &[&str]) -> Vec<String> {
@@ -87,6 +94,11 @@ fn each_backend_has_a_line_and_nothing_is_lost() {
             ("payload_min_bytes", 100),
             ("payload_max_bytes", 100),
             ("payload_pool_size", 256),
+            ("round", 1),
+            ("server_workers", 1),
+            ("io_threads", 1),
+            ("warmup_iterations", 7),
+            ("time_limit_ns", 0),
         ] {
             assert_eq!(record[column], expected.to_string(), "{column}");
         }
@@ -170,8 +182,12 @@ fn json_on_standard_output_is_nothing_but_json() {
 #[test]
 fn repeated_runs_take_turns() {
     let ended = run_small(&["--repeat", "3", "--csv", "-"]).expect_code(0);
-    let modes: Vec<String> = records(&ended.output).iter().map(|record| record["io_mode"].clone()).collect();
+    let records = records(&ended.output);
+    let modes: Vec<String> = records.iter().map(|record| record["io_mode"].clone()).collect();
     let backends = compared_by_default();
+    for (index, record) in records.iter().enumerate() {
+        assert_eq!(record["round"], (index / backends.len() + 1).to_string());
+    }
     assert_eq!(modes.len(), 3 * backends.len());
     for round in modes.chunks(backends.len()) {
         for backend in &backends {
@@ -222,6 +238,7 @@ fn a_run_by_time_ends_when_it_is_over() {
     assert_eq!((record["iterations"].as_str(), record["warmup_requests"].as_str()), ("0", "0"));
     assert_eq!(record["measured_requests"], record["measured_responses"]);
     assert!(number(record, "measured_elapsed_ns") > 0.1e9);
+    assert_eq!((record["time_limit_ns"].as_str(), record["warmup_iterations"].as_str()), ("200000000", "0"));
 }
 
 #[test]
@@ -232,6 +249,7 @@ fn a_server_that_never_answers_is_reported_as_losses() {
     let ended = run_small(&["--addr", &address, "--backend", backend, "--timeout", "0.3", "--csv", "-"]).expect_code(1);
     let record = &records(&ended.output)[0];
     assert_eq!((record["warmup_requests"].as_str(), record["warmup_responses"].as_str()), ("4", "0"));
+    assert_eq!((record["server_workers"].as_str(), record["timeout_ns"].as_str()), ("0", "300000000"));
     assert!(ended.errors.contains("lost 4 requests and 0 sessions"), "{ended:?}");
 }
 

@@ -101,7 +101,8 @@ counters! {
     provider_retries,
     /// Log periods of a worker in which more than 5 % of its completions were errors.
     error_rate_warnings,
-    /// How often a receive waited because all receive buffers were held.
+    /// How often a receive waited because all receive buffers were held, when the worker last logged its counts
+    /// ([`ServiceOptions::log_period`](crate::ServiceOptions::log_period)) or ended.
     buffer_waits,
     /// Slots of the receive pool that are held now.
     receive_slots_held,

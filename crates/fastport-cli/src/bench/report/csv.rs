@@ -24,7 +24,8 @@ mod tests {
         p50_latency_ns,p90_latency_ns,p95_latency_ns,p99_latency_ns,p999_latency_ns,stddev_ns,avg_server_ns,\
         packets_per_sec,mb_per_sec,requested_sessions,connected_sessions,connection_losses,depth,warmup_requests,\
         warmup_responses,measured_requests,measured_responses,payload_min_bytes,payload_max_bytes,payload_pool_size,\
-        connect_elapsed_ns,warmup_elapsed_ns,measured_elapsed_ns";
+        connect_elapsed_ns,warmup_elapsed_ns,measured_elapsed_ns,avg_network_ns,round,server_workers,io_threads,\
+        warmup_iterations,time_limit_ns,timeout_ns";
 
     #[test]
     fn columns_and_values_are_in_their_documented_order() {
@@ -37,7 +38,7 @@ mod tests {
         assert_eq!(
             lines[1],
             "plain,io_uring,50,200,50500,1000,100000,50015,90047,95039,99007,100000,28866,500,\
-             50.0,0.01,2,2,0,4,20,20,100,100,100,300,16,1000000,2000000,2000000000"
+             50.0,0.01,2,2,0,4,20,20,100,100,100,300,16,1000000,2000000,2000000000,50000,1,1,2,10,0,10000000000"
         );
         assert!(lines[2].starts_with("\"a \"\"b\"\", c\",epoll,"));
         assert_eq!(lines.len(), 3);

@@ -27,7 +27,7 @@ mod tests {
         assert_eq!(parsed[0]["io_mode"], "io_uring");
         assert_eq!(parsed[0]["measured_responses"], 100);
         assert_eq!(parsed[0]["packets_per_sec"], 50.0);
-        assert_eq!(parsed[0].as_object().unwrap().len(), 30);
+        assert_eq!(parsed[0].as_object().unwrap().len(), 37);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! One run as a record with named columns: the same for CSV and JSON.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::super::outcome::Outcome;
 use super::super::workload::Length;
 
-/// The columns, in their order. Names end in their units; they are an interface, so they never change.
+/// The columns, in their order. Names end in their units; they are an interface: new ones come at the end, and none changes.
 #[derive(Debug, Serialize)]
 pub(super) struct Row<'a> {
     test_name: &'a str,
@@ -44,18 +46,33 @@ pub(super) struct Row<'a> {
     connect_elapsed_ns: u64,
     warmup_elapsed_ns: u64,
     measured_elapsed_ns: u64,
+    /// Mean time that a request and its response were on their way.
+    avg_network_ns: u64,
+    /// Of several rounds with --repeat, counted from 1.
+    round: u32,
+    /// Workers of the embedded server; 0 if the server was another process.
+    server_workers: u16,
+    /// Threads of the load generator.
+    io_threads: u16,
+    /// Requests of each session before the measurement.
+    warmup_iterations: u32,
+    /// How long the measurement was to last; 0 if it was limited by requests.
+    time_limit_ns: u64,
+    /// The run would have been given up when nothing happened for this long.
+    timeout_ns: u64,
 }
 
 impl<'a> From<&'a Outcome> for Row<'a> {
     fn from(outcome: &'a Outcome) -> Self {
         let Outcome { workload, latencies, warmup, measured, .. } = outcome;
+        let (iterations, time_limit) = match outcome.length {
+            Length::Requests(requests) => (requests, Duration::ZERO),
+            Length::Time(limit) => (0, limit),
+        };
         Self {
             test_name: &workload.name,
             io_mode: outcome.backend.name(),
-            iterations: match outcome.length {
-                Length::Requests(requests) => requests,
-                Length::Time(_) => 0,
-            },
+            iterations,
             payload_size: outcome.mean_payload_bytes,
             avg_latency_ns: latencies.mean_ns().round() as u64,
             min_latency_ns: latencies.min_ns(),
@@ -83,6 +100,13 @@ impl<'a> From<&'a Outcome> for Row<'a> {
             connect_elapsed_ns: outcome.connect_elapsed.as_nanos() as u64,
             warmup_elapsed_ns: warmup.elapsed.as_nanos() as u64,
             measured_elapsed_ns: measured.elapsed.as_nanos() as u64,
+            avg_network_ns: latencies.mean_network_ns().round() as u64,
+            round: outcome.round,
+            server_workers: outcome.server_workers,
+            io_threads: outcome.io_threads,
+            warmup_iterations: outcome.warmup_length,
+            time_limit_ns: time_limit.as_nanos() as u64,
+            timeout_ns: outcome.patience.as_nanos() as u64,
         }
     }
 }
