@@ -347,14 +347,16 @@ impl<F: Framer, H: Handler<F>> HandlerThread<F, H> {
                     Self::flush(&self.handle, &mut self.outboxes);
                 }
             }
+            // Before the tick, which may take its time.
+            Self::flush(&self.handle, &mut self.outboxes);
             if let (Some(deadline), Some(period)) = (tick_at, tick) {
                 let now = Instant::now();
                 if deadline <= now {
                     self.call_without_session(|handler| handler.tick(now));
                     tick_at = Some(next_tick(deadline, period, now));
+                    Self::flush(&self.handle, &mut self.outboxes);
                 }
             }
-            Self::flush(&self.handle, &mut self.outboxes);
         }
     }
 
