@@ -108,7 +108,7 @@ impl Driver for IocpDriver {
 
     fn poll(&mut self, core: &mut Core<PortSocket>, wait: Option<Duration>, room: usize) -> Result<bool> {
         let wait = if self.ended.is_empty() { wait } else { Some(Duration::ZERO) };
-        self.io.collect(wait, room)?;
+        self.io.collect(core, wait, room)?;
         // Only those that stand in line now: what ends at once while they are looked at has its turn later.
         for _ in 0..self.ended.len().min(room) {
             if let Some((op, result)) = self.ended.pop_front() {

@@ -279,7 +279,7 @@ impl RioDriver {
         if wait != Some(Duration::ZERO) && self.outstanding > 0 {
             self.completions.arm()?;
         }
-        self.io.collect(wait, room)?;
+        self.io.collect(core, wait, room)?;
         let mut notified = false;
         while let Some(packet) = self.io.next_packet(core) {
             turn.seen += 1;

@@ -25,6 +25,10 @@ use crate::proactor::{Core, Transfer};
 use crate::socket::Socket;
 use crate::waker::Waker;
 
+/// How soon a cancellation that found nothing is tried again, if no packet comes before. On Windows the operation's packet is
+/// at the port then.
+const MISSED_WAIT: Duration = Duration::from_millis(1);
+
 /// How sockets are made, accepted ones too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SocketKind {
@@ -117,6 +121,8 @@ pub(crate) struct OverlappedIo {
     packets: Box<[OVERLAPPED_ENTRY]>,
     next: usize,
     end: usize,
+    /// What is in flight though its cancellation found nothing; see [`Self::cancel`].
+    missed: Vec<(OpId, Place)>,
     /// Detached sockets that could not leave the port, so that they can come back.
     remained: HashSet<RawSocket>,
     waker: Waker,
@@ -144,6 +150,7 @@ impl OverlappedIo {
             packets: vec![OVERLAPPED_ENTRY::default(); config.queue_depth as usize].into_boxed_slice(),
             next: 0,
             end: 0,
+            missed: Vec::new(),
             remained: HashSet::new(),
         })
     }
@@ -287,9 +294,11 @@ impl OverlappedIo {
     // Completing
 
     /// Waits at most `wait` (`None`: for ever) for packets and takes at most `room` of them, for `next_packet`.
-    pub(crate) fn collect(&mut self, wait: Option<Duration>, room: usize) -> Result<()> {
+    pub(crate) fn collect<S: Default>(&mut self, core: &Core<S>, wait: Option<Duration>, room: usize) -> Result<()> {
         debug_assert_eq!(self.next, self.end, "the packets of the last batch were looked at");
         let room = room.clamp(1, self.packets.len());
+        let wait =
+            if self.cancel_missed(core) { Some(wait.map_or(MISSED_WAIT, |wait| wait.min(MISSED_WAIT))) } else { wait };
         self.next = 0;
         self.end = self.port.collect(&mut self.packets[..room], wait)?;
         Ok(())
@@ -356,20 +365,35 @@ impl OverlappedIo {
         if matches!(kind, OpKind::Accept | OpKind::AcceptStream) {
             let Some(listening) = &entry.state.as_mut().listening else { return false };
             for &place in &listening.in_flight {
-                self.cancel_place(&entry.socket, place);
+                if !cancel_place(&self.blocks, &entry.socket, place) {
+                    self.missed.push((id, place));
+                }
             }
             return !listening.in_flight.is_empty();
         }
         let Some(place) = Place::from_note(note) else { return false };
-        self.cancel_place(&entry.socket, place);
+        if !cancel_place(&self.blocks, &entry.socket, place) {
+            self.missed.push((id, place));
+        }
         true
     }
 
-    pub(super) fn cancel_place(&self, socket: &Socket, place: Place) {
-        // The answer does not matter: what cannot be cancelled any more has ended, and its packet is on its way.
-        // SAFETY: the handle is open, and the block in flight.
-        unsafe { CancelIoEx(port::socket_handle(socket), self.blocks.overlapped(place)) };
+    /// Cancels once more what was missed and has not ended since. True if something is still missed.
+    fn cancel_missed<S: Default>(&mut self, core: &Core<S>) -> bool {
+        let blocks = &self.blocks;
+        self.missed.retain(|&(id, place)| {
+            let socket = core.op(id).and_then(|op| core.socket(op.socket));
+            blocks.op(place) == Some(id) && socket.is_some_and(|entry| !cancel_place(blocks, &entry.socket, place))
+        });
+        !self.missed.is_empty()
     }
+}
+
+/// False if the system finds nothing to cancel: the operation has ended, and its packet is on its way. Wine does not find
+/// either what it is just trying again, such as a send of which a part is out, and goes on with it afterwards.
+fn cancel_place(blocks: &Blocks, socket: &Socket, place: Place) -> bool {
+    // SAFETY: the handle is open, and the block in flight.
+    unsafe { CancelIoEx(port::socket_handle(socket), blocks.overlapped(place)) != 0 }
 }
 
 /// Why an operation failed, as a code of Winsock. The status itself maps to codes that say less.
