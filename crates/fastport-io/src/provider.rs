@@ -60,8 +60,10 @@ use crate::waker::Waker;
 /// Dead ids give `SocketNotRegistered`, a closing socket `InvalidSocket`, empty or outlying ranges
 /// `InvalidBuffer`, too many operations `NoResources`. Errors of a connection arrive in completions.
 pub trait AsyncIoProvider: Sized {
-    /// Whether [`send_at_once`](Self::send_at_once) is worth a call: the backend sends by a call of its own (epoll, kqueue).
-    const SENDS_AT_ONCE: bool = false;
+    /// Up to how many sends that go out together are better made by [`send_at_once`](Self::send_at_once) than queued: all,
+    /// where the system sends by a call of its own (epoll, kqueue); one on io_uring, where the call for it costs less than an
+    /// entry in either queue and the turn that its completion takes; none elsewhere.
+    const SENDS_AT_ONCE: usize = 0;
 
     /// Sets the backend up, with the best features that this system grants.
     ///
@@ -130,8 +132,8 @@ pub trait AsyncIoProvider: Sized {
     /// were. It is no operation: nothing is borrowed after the call, and no completion follows. What was not taken is to be
     /// sent by [`send`](Self::send).
     ///
-    /// 0 if the system takes nothing now, if sends of this socket are in flight, whose bytes come first, or if the backend
-    /// is not one that [`SENDS_AT_ONCE`](Self::SENDS_AT_ONCE).
+    /// 0 if the system takes nothing now, if sends of this socket are in flight, whose bytes come first, if `send` would not
+    /// copy so many, or if the backend has no such call ([`SENDS_AT_ONCE`](Self::SENDS_AT_ONCE)).
     ///
     /// # Errors
     /// Those of a refused `send`, and those that its completion would tell.

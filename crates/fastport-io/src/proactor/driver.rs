@@ -79,8 +79,8 @@ pub(crate) trait Driver: Sized + 'static {
     /// Begins an operation, which is at the head of its lane. Also called to let a parked stream go on.
     fn start(&mut self, core: &mut Core<Self::SocketState>, op: OpId);
 
-    /// The system sends by a call, and so knows at once: [`Driver::send_at_once`] is worth a try.
-    const SENDS_AT_ONCE: bool = false;
+    /// See [`AsyncIoProvider::SENDS_AT_ONCE`](crate::AsyncIoProvider::SENDS_AT_ONCE).
+    const SENDS_AT_ONCE: usize = 0;
 
     /// Sends without an operation, as much as the system takes: nothing is in flight in the socket's writing lane. Returns
     /// how many bytes that were.

@@ -292,7 +292,8 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
             Ok(is_free) => is_free,
             Err(error) => return Err(Rejected { error, returned: buffers }),
         };
-        let begun = if D::SENDS_AT_ONCE && is_free {
+        // How many sends go out together is not known here, so it must be right for any number.
+        let begun = if D::SENDS_AT_ONCE == usize::MAX && is_free {
             // SAFETY: the buffers are held for longer than the call, and nothing else runs on this thread, to which their
             // memory belongs, while it lasts.
             let (first, second) = unsafe { buffers.as_slices() };
@@ -311,11 +312,11 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
         Ok(op.expect("room and socket were checked"))
     }
 
-    const SENDS_AT_ONCE: bool = D::SENDS_AT_ONCE;
+    const SENDS_AT_ONCE: usize = D::SENDS_AT_ONCE;
 
     #[inline]
     fn send_at_once(&mut self, socket: SocketId, first: &[u8], second: &[u8]) -> Result<usize> {
-        if first.is_empty() || !D::SENDS_AT_ONCE || !self.check(socket, OpKind::Send)? {
+        if first.is_empty() || D::SENDS_AT_ONCE == 0 || !self.check(socket, OpKind::Send)? {
             return Ok(0);
         }
         match self.driver.send_at_once(&mut self.core, socket, first, second) {

@@ -1,16 +1,40 @@
-//! Where the Unix systems differ in the calls of the readiness engine: signals, descriptors closed on exec, and blocking
-//! modes that connections inherit.
+//! The call that sends at once, and where the Unix systems differ: signals, descriptors closed on exec, and blocking modes
+//! that connections inherit.
 
-use rustix::io::Result;
-use rustix::net::SendFlags;
+use std::io::IoSlice;
+
+use rustix::io::{Errno, Result};
+use rustix::net::{SendAncillaryBuffer, SendFlags};
 use socket2::Socket;
 
-/// How the readiness engine sends: without waiting, and without a signal where that is said in each call.
+/// Makes a call until no signal handler interrupts it.
+#[inline]
+pub(crate) fn retry<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}
+
+/// `send(2)`, or `sendmsg(2)` if the second range is not empty, without waiting. May take less than it is given; a dead peer
+/// is `EPIPE`, not a signal.
+#[inline]
+pub(crate) fn send(socket: &Socket, first: &[u8], second: &[u8]) -> Result<usize> {
+    if second.is_empty() {
+        return retry(|| rustix::net::send(socket, first, SEND_FLAGS));
+    }
+    let ranges = [IoSlice::new(first), IoSlice::new(second)];
+    retry(|| rustix::net::sendmsg(socket, &ranges, &mut SendAncillaryBuffer::default(), SEND_FLAGS))
+}
+
+/// Without waiting, and without a signal where that is said in each call.
 #[cfg(not(target_vendor = "apple"))]
-pub(crate) const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
-/// How the readiness engine sends. A socket option prevents the signal; see [`raise_no_signal`].
+const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+/// Without waiting. A socket option prevents the signal; see [`raise_no_signal`].
 #[cfg(target_vendor = "apple")]
-pub(crate) const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT;
+const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT;
 
 /// Sees to it that a dead peer is an error of a send and not a signal, where [`SEND_FLAGS`] does not.
 #[cfg(not(target_vendor = "apple"))]
@@ -43,7 +67,7 @@ pub(crate) fn accept(listener: &Socket) -> Result<Socket> {
 /// `ECONNABORTED` for a connection that is gone already.
 #[cfg(target_vendor = "apple")]
 pub(crate) fn accept(listener: &Socket) -> Result<Socket> {
-    use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio};
+    use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
     let connection = rustix::net::accept(listener)?;
     fcntl_setfd(&connection, FdFlags::CLOEXEC)?;
     ioctl_fionbio(&connection, false)?;

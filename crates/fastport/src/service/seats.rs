@@ -179,10 +179,11 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         let mut next = 0;
         loop {
             let end = self.desk.dirty.len();
+            let at_once = end - next <= P::SENDS_AT_ONCE;
             while next < end {
                 let key = self.desk.dirty[next];
                 next += 1;
-                self.look_after(key, port);
+                self.look_after(key, at_once, port);
             }
             if self.desk.queued_bytes <= self.most_queued_bytes || !self.shed_queues() {
                 break;
@@ -191,14 +192,13 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         self.desk.dirty.drain(..next);
     }
 
+    /// `at_once`: what is to be sent is better sent by a call of its own.
     #[inline]
-    fn look_after(&mut self, key: Key, port: &Port) {
+    fn look_after(&mut self, key: Key, at_once: bool, port: &Port) {
         let Some(seat) = self.sessions.get_mut(key) else { return };
         let link = &mut seat.session.link;
         link.is_dirty = false;
-        if P::SENDS_AT_ONCE
-            && let Some((first, second)) = link.next_send_at_once()
-        {
+        if at_once && let Some((first, second)) = link.next_send_at_once() {
             match self.provider.send_at_once(seat.socket, first, second) {
                 Ok(0) => {}
                 Ok(bytes) => {

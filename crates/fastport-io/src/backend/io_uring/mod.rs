@@ -26,6 +26,7 @@ use std::time::Duration;
 use ::io_uring::squeue::Entry;
 use ::io_uring::{opcode, squeue, types};
 use rustix::event::EventfdFlags;
+use rustix::io::Errno;
 use socket2::SockAddr;
 
 use self::buffer_ring::BufferRing;
@@ -38,6 +39,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::info::{Backend, Feature, Features, ProviderInfo};
 use crate::operation::{OpId, OpKind, SocketId};
 use crate::proactor::{Core, Driver, MAX_REGIONS, Transfer, Work};
+use crate::socket::unix;
 use crate::waker::{WakeSignal, Waker};
 
 /// The most room in the table of registered descriptors, where it is used.
@@ -230,6 +232,27 @@ impl Driver for IoUringDriver {
             return;
         }
         self.submit_op(core, op);
+    }
+
+    const SENDS_AT_ONCE: usize = 1;
+
+    #[inline]
+    fn send_at_once(
+        &mut self,
+        core: &mut Core<SocketState>,
+        socket: SocketId,
+        first: &[u8],
+        second: &[u8],
+    ) -> Result<u32> {
+        let Some(entry) = core.socket(socket) else { return Ok(0) };
+        if first.len() + second.len() >= self.zero_copy_send_bytes as usize {
+            return Ok(0);
+        }
+        match unix::send(entry.socket.system(), first, second) {
+            Ok(bytes) => Ok(bytes as u32),
+            Err(Errno::AGAIN) => Ok(0),
+            Err(errno) => Err(Error::from_os(errno.raw_os_error())),
+        }
     }
 
     fn cancel(&mut self, core: &mut Core<SocketState>, op: OpId) {

@@ -1,14 +1,13 @@
 //! The socket calls of the engine: none of them blocks, and an interruption by a signal handler is not seen outside.
 
 use std::io;
-use std::io::IoSlice;
 use std::net::SocketAddr;
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer};
+use rustix::net::RecvFlags;
 use socket2::Socket;
 
-use crate::socket::unix::{self, SEND_FLAGS};
+use crate::socket::unix::{self, retry};
 
 /// The result of a system call.
 pub(super) type CallResult<T> = Result<T, Errno>;
@@ -26,17 +25,6 @@ pub(super) fn prepare(socket: &Socket) -> CallResult<()> {
 #[inline]
 pub(super) fn receive(socket: &Socket, buffer: &mut [u8]) -> CallResult<usize> {
     retry(|| rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT).map(|(_, bytes)| bytes))
-}
-
-/// `send(2)`, or `sendmsg(2)` if the second range is not empty. May take less than it is given; a dead peer is `EPIPE`, not a
-/// signal.
-#[inline]
-pub(super) fn send(socket: &Socket, first: &[u8], second: &[u8]) -> CallResult<usize> {
-    if second.is_empty() {
-        return retry(|| rustix::net::send(socket, first, SEND_FLAGS));
-    }
-    let ranges = [IoSlice::new(first), IoSlice::new(second)];
-    retry(|| rustix::net::sendmsg(socket, &ranges, &mut SendAncillaryBuffer::default(), SEND_FLAGS))
 }
 
 /// `accept(2)` on a non-blocking listener. The connection is closed on exec, and blocking.
@@ -90,16 +78,6 @@ pub(super) fn make_nonblocking(socket: &Socket) -> CallResult<bool> {
     }
     rustix::io::ioctl_fionbio(socket, true)?;
     Ok(true)
-}
-
-#[inline]
-fn retry<T>(mut call: impl FnMut() -> CallResult<T>) -> CallResult<T> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            result => return result,
-        }
-    }
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "stands where results are mapped")]

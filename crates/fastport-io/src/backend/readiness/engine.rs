@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::info::{Features, ProviderInfo};
 use crate::operation::{OpId, OpKind, SocketId};
 use crate::proactor::{BATCH_BYTES, Core, Driver, Work};
+use crate::socket::unix;
 use crate::waker::Waker;
 
 /// The readiness engine over one selector.
@@ -135,7 +136,7 @@ impl<S: Selector> Driver for ReadinessDriver<S> {
         };
     }
 
-    const SENDS_AT_ONCE: bool = true;
+    const SENDS_AT_ONCE: usize = usize::MAX;
 
     #[inline]
     fn send_at_once(
@@ -149,7 +150,7 @@ impl<S: Selector> Driver for ReadinessDriver<S> {
         if entry.state.write_blocked {
             return Ok(0);
         }
-        match calls::send(entry.socket.system(), first, second) {
+        match unix::send(entry.socket.system(), first, second) {
             Ok(bytes) => Ok(bytes as u32),
             Err(Errno::AGAIN) => self.watch_for_room(core, socket).map(|()| 0),
             Err(errno) => Err(error(errno)),
@@ -277,7 +278,7 @@ impl<S: Selector> ReadinessDriver<S> {
             unsafe { std::slice::from_raw_parts(start.cast_const(), bytes) }
         };
         let (first, second) = (bytes_of(transfer.first), transfer.second.map_or(&[][..], bytes_of));
-        match calls::send(entry.socket.system(), first, second) {
+        match unix::send(entry.socket.system(), first, second) {
             Ok(bytes) => {
                 if core.sent(id, bytes as u32) {
                     return 1;

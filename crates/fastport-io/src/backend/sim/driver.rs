@@ -144,7 +144,7 @@ impl Driver for SimDriver {
         }
     }
 
-    const SENDS_AT_ONCE: bool = true;
+    const SENDS_AT_ONCE: usize = usize::MAX;
 
     fn send_at_once(
         &mut self,
