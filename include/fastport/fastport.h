@@ -582,8 +582,8 @@ const char *fp_provider_backend(fp_provider provider);
 int32_t fp_provider_get_info(fp_provider provider, fp_provider_info *info);
 
 /// Whether the provider has a feature, by its name in any case: "BufferRegistration", "FixedFileSet", "Batching",
-/// "ZeroCopySend", "MultishotAccept". Before it was initialised, whether its backend usually has it. False for unknown
-/// names and dead handles.
+/// "ZeroCopySend", "MultishotAccept", "MultishotReceive", "BufferRing", "DeferredTaskWork". Before it was initialised,
+/// whether its backend usually has it. False for unknown names and dead handles.
 bool fp_provider_supports(fp_provider provider, const char *feature);
 
 /// Sets an option before the provider is initialised. `value` points to a uint32_t (`bytes` 4) or a bool (`bytes` 1):

@@ -96,8 +96,8 @@ pub unsafe extern "C" fn fp_provider_get_info(provider: fp_provider, info: *mut 
 }
 
 /// Whether the provider has a feature, by its name in any case: "BufferRegistration", "FixedFileSet", "Batching",
-/// "ZeroCopySend", "MultishotAccept". Before it was initialised, whether its backend usually has it. False for unknown
-/// names and dead handles.
+/// "ZeroCopySend", "MultishotAccept", "MultishotReceive", "BufferRing", "DeferredTaskWork". Before it was initialised,
+/// whether its backend usually has it. False for unknown names and dead handles.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fp_provider_supports(provider: fp_provider, feature: *const c_char) -> bool {
     let mut supported = false;
