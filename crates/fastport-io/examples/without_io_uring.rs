@@ -42,7 +42,7 @@ fn main() {
 }
 
 #[cfg(target_os = "linux")]
-mod sandbox {
+pub(crate) mod sandbox {
     use std::io;
 
     use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter, sock_fprog};

@@ -142,8 +142,15 @@ impl Queue {
                 Ok(count) => taken += count,
                 Err(error) => {
                     return match Errno::from_io_error(&error) {
-                        // EAGAIN: no memory for requests now. EBUSY: completions wait to be seen.
-                        Some(Errno::INTR | Errno::TIME | Errno::BUSY | Errno::AGAIN) => Ok(taken),
+                        // EBUSY: completions wait to be seen.
+                        Some(Errno::INTR | Errno::TIME | Errno::BUSY) => Ok(taken),
+                        // The kernel has no memory for requests now. Whoever would have waited gives it some time.
+                        Some(Errno::AGAIN) => {
+                            if want > 0 {
+                                std::thread::sleep(limit.map_or(NO_MEMORY_PAUSE, |limit| limit.min(NO_MEMORY_PAUSE)));
+                            }
+                            Ok(taken)
+                        }
                         _ => Err(Error::from(error).during("io_uring_enter failed")),
                     };
                 }
@@ -175,6 +182,9 @@ impl Queue {
         self.ring.submit_and_wait(want)
     }
 }
+
+/// How long a kernel without memory for requests (`EAGAIN`, io_uring_enter(2)) is left alone.
+const NO_MEMORY_PAUSE: Duration = Duration::from_millis(1);
 
 /// `IORING_ENTER_GETEVENTS` (io_uring_enter(2)).
 const ENTER_GETEVENTS: u32 = 1;
