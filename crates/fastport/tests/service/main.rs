@@ -16,3 +16,5 @@ mod pooled;
 mod running;
 mod stopping;
 mod stress;
+#[cfg(unix)]
+mod turns;
