@@ -15,8 +15,10 @@ use self::without_io_uring::sandbox;
 fn a_kernel_without_memory_for_requests_is_asked_again_after_a_pause() {
     let mut provider = match IoUring::open(&ProviderConfig::default()) {
         Ok(provider) => provider,
-        // Whether it has to work here is for the conformance suite to say.
-        Err(error) => return eprintln!("io_uring does not run here: {error}"),
+        Err(error) => {
+            assert!(std::env::var_os("FASTPORT_REQUIRE_BACKENDS").is_none(), "io_uring does not run here: {error}");
+            return eprintln!("io_uring does not run here: {error}");
+        }
     };
     // Of this thread only.
     sandbox::forbid_io_uring(libc::EAGAIN).unwrap();
@@ -25,7 +27,8 @@ fn a_kernel_without_memory_for_requests_is_asked_again_after_a_pause() {
     let count = provider.process_completions(&mut batch, Some(Duration::from_millis(200))).unwrap();
     assert_eq!(count, 0);
     let slept = times_slept() - slept;
-    assert!(slept >= 10, "it gave way {slept} times in 200 ms");
+    // Whoever asks all the time never gives way by himself, however busy the machine is.
+    assert!(slept >= 2, "it gave way {slept} times in 200 ms");
 }
 
 /// How often this thread has given its core away.

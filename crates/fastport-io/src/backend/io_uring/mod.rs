@@ -1,7 +1,8 @@
 //! io_uring (Linux 5.6 or newer).
 //!
 //! One ring for each provider. Operations become submission entries when they start; [`Driver::poll`] hands all of them to
-//! the kernel by one call, waits, and turns completion entries into reports ([`complete`]).
+//! the kernel by one call, waits, and turns completion entries into reports ([`complete`]). A send that goes out alone needs
+//! no entry: [`Driver::send_at_once`] makes a call for it.
 //!
 //! | what | best | otherwise |
 //! |---|---|---|
