@@ -60,12 +60,13 @@ pub use buffer::{
     BufferPool, ByteRing, Lease, PoolBuffer, PoolConfig, PoolStats, ReceiveBuffer, Region, SendBuffer, SendBuffers,
 };
 pub use config::{
-    BusyPoll, IO_URING_WITHOUT_VARIABLE, IoUringOptions, IocpOptions, ProviderConfig, RioNotification, RioOptions,
+    BusyPoll, EpollOptions, IO_URING_WITHOUT_VARIABLE, IoUringOptions, IocpOptions, ProviderConfig, RioNotification,
+    RioOptions,
 };
 pub use error::{Error, ErrorCode, Rejected, Result};
 pub use info::{Backend, Feature, Features, ProviderInfo};
 pub use operation::{
-    CloseMode, Completion, CompletionBatch, Direction, OpId, OpKind, Payload, RegionId, SocketId, Status,
+    CloseMode, Completion, CompletionBatch, Direction, OpId, OpKind, Payload, RegionId, SendAtOnce, SocketId, Status,
 };
 pub use provider::AsyncIoProvider;
 pub use scheduling::{Scheduled, Scheduling};

@@ -73,6 +73,30 @@ impl OpKind {
     }
 }
 
+/// One send of [`send_at_once`](crate::AsyncIoProvider::send_at_once), and what came of it.
+#[derive(Debug)]
+pub struct SendAtOnce<'a> {
+    /// The socket. It stands in one entry of a call at most.
+    pub socket: SocketId,
+    /// The bytes to be sent; if there are none, the entry is passed over.
+    pub first: &'a [u8],
+    /// The bytes behind them; often none.
+    pub second: &'a [u8],
+    /// How many bytes the system has taken, or why the send failed. Written by the call.
+    pub taken: Result<usize>,
+}
+
+impl<'a> SendAtOnce<'a> {
+    /// An entry that is passed over.
+    pub const NOTHING: Self = Self::new(SocketId::from_bits(0), &[], &[]);
+
+    /// A send that has not been tried.
+    #[inline]
+    pub const fn new(socket: SocketId, first: &'a [u8], second: &'a [u8]) -> Self {
+        Self { socket, first, second, taken: Ok(0) }
+    }
+}
+
 /// What a completion hands over.
 #[derive(Debug, Default)]
 #[non_exhaustive]

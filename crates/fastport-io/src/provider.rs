@@ -7,7 +7,7 @@ use crate::buffer::{BufferPool, PoolConfig, ReceiveBuffer, Region, SendBuffers};
 use crate::config::ProviderConfig;
 use crate::error::{Rejected, Result};
 use crate::info::ProviderInfo;
-use crate::operation::{CloseMode, CompletionBatch, Direction, OpId, RegionId, SocketId};
+use crate::operation::{CloseMode, CompletionBatch, Direction, OpId, RegionId, SendAtOnce, SocketId};
 use crate::socket::Socket;
 use crate::stats::ProviderStats;
 use crate::waker::Waker;
@@ -128,18 +128,21 @@ pub trait AsyncIoProvider: Sized {
     #[allow(clippy::result_large_err, reason = "a refused send gives its buffers back; boxing them would allocate")]
     fn send(&mut self, socket: SocketId, buffers: SendBuffers, context: u64) -> Result<OpId, Rejected<SendBuffers>>;
 
-    /// Sends as much of `first`, then of `second`, as the system takes without waiting, and returns how many bytes that
-    /// were. It is no operation: nothing is borrowed after the call, and no completion follows. What was not taken is to be
-    /// sent by [`send`](Self::send).
+    /// Sends as much of each entry's `first`, then of its `second`, as the system takes without waiting, and writes down how
+    /// many bytes that were. These are no operations: nothing is borrowed after the call, and no completion follows. What was
+    /// not taken is to be sent by [`send`](Self::send).
     ///
     /// 0 if the system takes nothing now, if sends of this socket are in flight, whose bytes come first, if `send` would not
     /// copy so many, or if the backend has no such call ([`SENDS_AT_ONCE`](Self::SENDS_AT_ONCE)).
     ///
+    /// Many entries cost less than as many calls where the system takes several sends by one call ([`Feature::Batching`] of
+    /// epoll).
+    ///
     /// # Errors
-    /// Those of a refused `send`, and those that its completion would tell.
-    fn send_at_once(&mut self, _socket: SocketId, _first: &[u8], _second: &[u8]) -> Result<usize> {
-        Ok(0)
-    }
+    /// In the entries: those of a refused `send`, and those that its completion would tell.
+    ///
+    /// [`Feature::Batching`]: crate::Feature::Batching
+    fn send_at_once(&mut self, _sends: &mut [SendAtOnce<'_>]) {}
 
     /// Receives once into a buffer, which comes back in the completion.
     fn receive(

@@ -16,7 +16,7 @@ use crate::buffer::{BufferPool, Region};
 use crate::config::ProviderConfig;
 use crate::error::Result;
 use crate::info::ProviderInfo;
-use crate::operation::{OpId, SocketId};
+use crate::operation::{OpId, SendAtOnce, SocketId};
 use crate::socket::Socket;
 use crate::waker::Waker;
 
@@ -82,18 +82,10 @@ pub(crate) trait Driver: Sized + 'static {
     /// See [`AsyncIoProvider::SENDS_AT_ONCE`](crate::AsyncIoProvider::SENDS_AT_ONCE).
     const SENDS_AT_ONCE: usize = 0;
 
-    /// Sends without an operation, as much as the system takes: nothing is in flight in the socket's writing lane. Returns
-    /// how many bytes that were.
+    /// Sends without operations, as much as the system takes: nothing is in flight in the writing lanes of the sockets.
+    /// Entries without bytes are passed over.
     #[inline]
-    fn send_at_once(
-        &mut self,
-        _core: &mut Core<Self::SocketState>,
-        _socket: SocketId,
-        _first: &[u8],
-        _second: &[u8],
-    ) -> Result<u32> {
-        Ok(0)
-    }
+    fn send_at_once(&mut self, _core: &mut Core<Self::SocketState>, _sends: &mut [SendAtOnce<'_>]) {}
 
     /// Asks the system to end a started operation, which is marked as cancelled. The driver finishes it, now or later,
     /// with `Cancelled` or with what it achieved. Called at most once for an operation.

@@ -23,7 +23,7 @@ use crate::buffer::{BufferPool, PoolConfig, ReceiveBuffer, Region, SendBuffers};
 use crate::config::{BusyPoll, ProviderConfig};
 use crate::error::{Error, ErrorCode, Rejected, Result};
 use crate::info::ProviderInfo;
-use crate::operation::{CloseMode, CompletionBatch, Direction, OpId, OpKind, RegionId, SocketId};
+use crate::operation::{CloseMode, CompletionBatch, Direction, OpId, OpKind, RegionId, SendAtOnce, SocketId};
 use crate::provider::AsyncIoProvider;
 use crate::slab::Key;
 use crate::socket::Socket;
@@ -68,13 +68,13 @@ impl<D: Driver> Proactor<D> {
         socket: SocketId,
         context: u64,
         buffers: SendBuffers,
-        begun: Result<u32>,
+        begun: Result<usize>,
     ) -> Result<OpId> {
         let (op, _) = self.core.insert(OpKind::Send, socket, context, Work::Send(buffers))?;
         self.core.mark_started(op);
         match begun {
             Ok(bytes) => {
-                self.core.sent(op, bytes);
+                self.core.sent(op, bytes as u32);
                 self.driver.start(&mut self.core, op);
             }
             Err(error) => self.core.finish(op, Err(error)),
@@ -297,15 +297,17 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
             // SAFETY: the buffers are held for longer than the call, and nothing else runs on this thread, to which their
             // memory belongs, while it lasts.
             let (first, second) = unsafe { buffers.as_slices() };
-            self.driver.send_at_once(&mut self.core, socket, first, second)
+            let mut send = SendAtOnce::new(socket, first, second);
+            self.driver.send_at_once(&mut self.core, std::slice::from_mut(&mut send));
+            send.taken
         } else {
             Ok(0)
         };
         let op = match begun {
             Ok(0) => self.submit(OpKind::Send, socket, context, Work::Send(buffers)),
-            Ok(bytes) if bytes as usize == length => {
+            Ok(bytes) if bytes == length => {
                 self.core.count_sent_at_once(bytes);
-                self.core.complete_send(context, bytes)
+                self.core.complete_send(context, bytes as u32)
             }
             begun => self.submit_begun_send(socket, context, buffers, begun),
         };
@@ -315,20 +317,27 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
     const SENDS_AT_ONCE: usize = D::SENDS_AT_ONCE;
 
     #[inline]
-    fn send_at_once(&mut self, socket: SocketId, first: &[u8], second: &[u8]) -> Result<usize> {
-        if first.is_empty() || D::SENDS_AT_ONCE == 0 || !self.check(socket, OpKind::Send)? {
-            return Ok(0);
+    fn send_at_once(&mut self, sends: &mut [SendAtOnce<'_>]) {
+        if D::SENDS_AT_ONCE == 0 {
+            return;
         }
-        match self.driver.send_at_once(&mut self.core, socket, first, second) {
-            Ok(0) => Ok(0),
-            Ok(bytes) => {
-                self.core.count_sent_at_once(bytes);
-                self.core.counters.done_at_once += 1;
-                Ok(bytes as usize)
-            }
-            Err(error) => {
-                self.core.count_failed_at_once(socket, &error);
-                Err(error)
+        for send in sends.iter_mut().filter(|send| !send.first.is_empty()) {
+            send.taken = match self.check(send.socket, OpKind::Send) {
+                Ok(true) => continue,
+                Ok(false) => Ok(0),
+                Err(error) => Err(error),
+            };
+            (send.first, send.second) = (&[], &[]);
+        }
+        self.driver.send_at_once(&mut self.core, sends);
+        for send in sends.iter().filter(|send| !send.first.is_empty()) {
+            match &send.taken {
+                Ok(0) => {}
+                Ok(bytes) => {
+                    self.core.count_sent_at_once(*bytes);
+                    self.core.counters.done_at_once += 1;
+                }
+                Err(error) => self.core.count_failed_at_once(send.socket, error),
             }
         }
     }

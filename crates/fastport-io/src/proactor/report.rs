@@ -148,9 +148,9 @@ impl<S: Default> Core<S> {
 
     /// A send that needed no operation: the system took its bytes at once.
     #[inline]
-    pub(super) fn count_sent_at_once(&mut self, bytes: u32) {
+    pub(super) fn count_sent_at_once(&mut self, bytes: usize) {
         self.counters.requests += 1;
-        self.counters.bytes_sent += u64::from(bytes);
+        self.counters.bytes_sent += bytes as u64;
         self.latency.record(0);
     }
 

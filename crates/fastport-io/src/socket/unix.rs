@@ -2,6 +2,7 @@
 //! that connections inherit.
 
 use std::io::IoSlice;
+use std::os::fd::AsFd;
 
 use rustix::io::{Errno, Result};
 use rustix::net::{SendAncillaryBuffer, SendFlags};
@@ -21,12 +22,12 @@ pub(crate) fn retry<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
 /// `send(2)`, or `sendmsg(2)` if the second range is not empty, without waiting. May take less than it is given; a dead peer
 /// is `EPIPE`, not a signal.
 #[inline]
-pub(crate) fn send(socket: &Socket, first: &[u8], second: &[u8]) -> Result<usize> {
+pub(crate) fn send(socket: impl AsFd, first: &[u8], second: &[u8]) -> Result<usize> {
     if second.is_empty() {
-        return retry(|| rustix::net::send(socket, first, SEND_FLAGS));
+        return retry(|| rustix::net::send(&socket, first, SEND_FLAGS));
     }
     let ranges = [IoSlice::new(first), IoSlice::new(second)];
-    retry(|| rustix::net::sendmsg(socket, &ranges, &mut SendAncillaryBuffer::default(), SEND_FLAGS))
+    retry(|| rustix::net::sendmsg(&socket, &ranges, &mut SendAncillaryBuffer::default(), SEND_FLAGS))
 }
 
 /// Without waiting, and without a signal where that is said in each call.

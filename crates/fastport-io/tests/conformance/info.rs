@@ -46,6 +46,7 @@ pub(crate) fn a_feature_that_was_switched_off_is_not_claimed<P: AsyncIoProvider>
         (Feature::BufferRegistration, wanted.fixed_buffers),
         (Feature::FixedFileSet, wanted.fixed_files),
         (Feature::ZeroCopySend, wanted.zero_copy_send_bytes.is_some()),
+        (Feature::Batching, info.backend != Backend::Epoll || config.epoll.batched_sends),
     ];
     for (feature, allowed) in allowed {
         assert!(allowed || !info.features.has(feature), "{feature:?} was switched off; {:?}", info.features);
@@ -56,9 +57,14 @@ pub(crate) fn a_feature_that_was_switched_off_is_not_claimed<P: AsyncIoProvider>
 pub(crate) fn a_feature_that_was_asked_for_is_there_or_missed_in_a_note<P: AsyncIoProvider>(config: &ProviderConfig) {
     let provider = P::open(config).unwrap();
     let info = provider.info();
-    let is_missed = info.notes.iter().any(|note| note.contains("sparse registered files (5.19)"));
-    let is_wanted = info.backend == Backend::IoUring && config.io_uring.fixed_files;
-    assert!(!is_wanted || is_missed || info.features.has(Feature::FixedFileSet), "{info:?}");
+    let rungs = [
+        (Backend::IoUring, config.io_uring.fixed_files, Feature::FixedFileSet, "sparse registered files (5.19)"),
+        (Backend::Epoll, config.epoll.batched_sends, Feature::Batching, "io_submit"),
+    ];
+    for (backend, is_wanted, feature, call) in rungs {
+        let is_missed = info.notes.iter().any(|note| note.contains(call));
+        assert!(info.backend != backend || !is_wanted || is_missed || info.features.has(feature), "{info:?}");
+    }
 }
 
 /// What a refused feature would do is done another way, so a note is all that may differ.

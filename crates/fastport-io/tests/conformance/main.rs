@@ -107,6 +107,8 @@ macro_rules! suite {
                 a_byte_ring_is_sent_across_its_wrap
                 what_is_sent_at_once_stands_before_the_send_of_the_rest
                 nothing_is_sent_at_once_past_a_send_in_flight
+                many_sends_at_once_reach_each_its_own_peer
+                each_of_many_sends_at_once_succeeds_or_fails_for_itself
                 a_send_at_once_that_meets_a_reset_is_told_and_remembered
                 a_send_at_once_to_a_socket_that_takes_no_operation_is_refused
                 a_send_to_a_peer_that_is_gone_fails_as_reset
@@ -385,6 +387,15 @@ mod epoll {
             fastport_io::Epoll,
             fastport_io::Backend::Epoll,
             crate::busy_polling(fastport_io::BusyPoll::Spin(std::time::Duration::from_micros(50)))
+        );
+    }
+
+    /// What a kernel before 6.18 leaves.
+    mod no_batched_sends {
+        suite!(
+            fastport_io::Epoll,
+            fastport_io::Backend::Epoll,
+            crate::config(|config| config.epoll.batched_sends = false)
         );
     }
 

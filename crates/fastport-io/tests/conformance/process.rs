@@ -3,9 +3,10 @@
 #[cfg(target_os = "linux")]
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use fastport_io::{AsyncIoProvider, CloseMode, ErrorCode, ProviderConfig};
+use fastport_io::{AsyncIoProvider, CloseMode, ErrorCode, ProviderConfig, SendAtOnce};
 
 use crate::rig::{Outcome, Rig};
+use crate::send::sends_at_once;
 
 /// Takes all descriptors that are left under a limit which is lowered to what is open now.
 #[cfg(target_os = "linux")]
@@ -113,6 +114,10 @@ pub(crate) fn a_dead_peer_raises_no_signal<P: AsyncIoProvider>(config: &Provider
             }
         }
     }
+    let dead = [client, unconnected, client, unconnected];
+    let mut sends = dead.map(|socket| SendAtOnce::new(socket, b"?", b"!"));
+    rig.provider.send_at_once(&mut sends);
+    assert!(sends.iter().all(|send| send.taken.is_err() == sends_at_once(&rig)));
     drop(rig);
     drop(signals);
     assert_eq!(BROKEN_PIPES.load(Ordering::Relaxed), 0);

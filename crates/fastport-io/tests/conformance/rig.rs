@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use fastport_io::socket::{SocketOptions, listen};
 use fastport_io::{
     AsyncIoProvider, CloseMode, Completion, CompletionBatch, Error, ErrorCode, OpId, OpKind, Payload, ProviderConfig,
-    ReceiveBuffer, RegionId, Result, SendBuffers, Socket, SocketId,
+    ReceiveBuffer, RegionId, Result, SendAtOnce, SendBuffers, Socket, SocketId,
 };
 
 /// The longest that a test waits for one thing. Far above what a loaded machine needs, far below the watchdog's limit.
@@ -109,6 +109,13 @@ impl<P: AsyncIoProvider> Rig<P> {
     pub(crate) fn send(&mut self, socket: SocketId, buffers: impl Into<SendBuffers>) -> OpId {
         let buffers = buffers.into();
         self.submit(OpKind::Send, Some(socket), |provider, context| Ok(provider.send(socket, buffers, context)?))
+    }
+
+    /// One send without an operation.
+    pub(crate) fn send_at_once(&mut self, socket: SocketId, first: &[u8], second: &[u8]) -> Result<usize> {
+        let mut send = SendAtOnce::new(socket, first, second);
+        self.provider.send_at_once(std::slice::from_mut(&mut send));
+        send.taken
     }
 
     #[track_caller]

@@ -2,10 +2,12 @@
 
 use std::net::Shutdown;
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use arrayvec::ArrayVec;
 use fastport_io::slab::Key;
-use fastport_io::{AsyncIoProvider, CloseMode, Completion, CompletionBatch, Error, Payload, SocketId};
+use fastport_io::{AsyncIoProvider, CloseMode, Completion, CompletionBatch, Error, Payload, SendAtOnce, SocketId};
 
 use super::delivery::Delivery;
 use super::hub::Port;
@@ -18,6 +20,12 @@ use crate::timer::TimerId;
 
 /// How long a close that the provider had no room for waits before it is tried again.
 const CLOSE_RETRY: Duration = Duration::from_millis(10);
+
+/// How many sessions send together where sends need no operation; see [`AsyncIoProvider::send_at_once`].
+const SENDS_TOGETHER: usize = 32;
+
+/// What was taken of each.
+type Taken = ArrayVec<Result<usize, Error>, SENDS_TOGETHER>;
 
 /// A session and what the worker knows of it. What a packet needs stands together; see [`Session`].
 #[repr(C)]
@@ -177,13 +185,23 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
     /// left to the next turn, so that a session that always has more to send cannot hold the worker.
     pub(super) fn look_after_dirty(&mut self, port: &Port) {
         let mut next = 0;
+        let mut taken = Taken::new();
         loop {
             let end = self.desk.dirty.len();
             let at_once = end - next <= P::SENDS_AT_ONCE;
             while next < end {
-                let key = self.desk.dirty[next];
-                next += 1;
-                self.look_after(key, at_once, port);
+                let part = next..end.min(next + SENDS_TOGETHER);
+                next = part.end;
+                if at_once {
+                    self.send_at_once(part.clone(), &mut taken);
+                    for (index, taken) in part.zip(taken.drain(..)) {
+                        self.look_after(self.desk.dirty[index], taken, port);
+                    }
+                } else {
+                    for index in part {
+                        self.look_after(self.desk.dirty[index], Ok(0), port);
+                    }
+                }
             }
             if self.desk.queued_bytes <= self.most_queued_bytes || !self.shed_queues() {
                 break;
@@ -192,25 +210,40 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         self.desk.dirty.drain(..next);
     }
 
-    /// `at_once`: what is to be sent is better sent by a call of its own.
+    /// Sends what a part of the dirty sessions has, as far as the system takes it without operations, and notes for each what
+    /// was taken.
     #[inline]
-    fn look_after(&mut self, key: Key, at_once: bool, port: &Port) {
+    fn send_at_once(&mut self, part: Range<usize>, taken: &mut Taken) {
+        let mut sends = ArrayVec::<_, SENDS_TOGETHER>::new();
+        for &key in &self.desk.dirty[part] {
+            let send = self.sessions.get(key).and_then(|seat| {
+                let (first, second) = seat.session.link.next_send_at_once()?;
+                Some(SendAtOnce::new(seat.socket, first, second))
+            });
+            sends.push(send.unwrap_or(SendAtOnce::NOTHING));
+        }
+        self.provider.send_at_once(&mut sends);
+        taken.extend(sends.into_iter().map(|send| send.taken));
+    }
+
+    /// `taken`: what of the session's bytes was sent already.
+    #[inline]
+    fn look_after(&mut self, key: Key, taken: Result<usize, Error>, port: &Port) {
         let Some(seat) = self.sessions.get_mut(key) else { return };
         let link = &mut seat.session.link;
         link.is_dirty = false;
-        if at_once && let Some((first, second)) = link.next_send_at_once() {
-            match self.provider.send_at_once(seat.socket, first, second) {
-                Ok(0) => {}
-                Ok(bytes) => {
-                    self.desk.stats.completions += 1;
-                    link.sent_at_once(bytes);
+        match taken {
+            Ok(0) => {}
+            Ok(bytes) => {
+                self.desk.stats.completions += 1;
+                if let Some(bytes) = link.sent_at_once(bytes) {
                     Self::bytes_went_out(link, &mut self.desk, &mut self.delivery, bytes);
                 }
-                Err(error) => {
-                    self.desk.stats.completions += 1;
-                    self.desk.stats.errors += 1;
-                    Self::operation_failed(link, &mut self.desk, &error);
-                }
+            }
+            Err(error) => {
+                self.desk.stats.completions += 1;
+                self.desk.stats.errors += 1;
+                Self::operation_failed(link, &mut self.desk, &error);
             }
         }
         if let Some(buffers) = link.next_send()

@@ -38,7 +38,7 @@ use crate::buffer::{BufferPool, ReceiveBuffer, Region, SendBuffers};
 use crate::config::ProviderConfig;
 use crate::error::{Error, ErrorCode, Result};
 use crate::info::{Backend, Feature, Features, ProviderInfo};
-use crate::operation::{OpId, OpKind, SocketId};
+use crate::operation::{OpId, OpKind, SendAtOnce, SocketId};
 use crate::proactor::{Core, Driver, MAX_REGIONS, Transfer, Work};
 use crate::socket::unix;
 use crate::waker::{WakeSignal, Waker};
@@ -238,21 +238,16 @@ impl Driver for IoUringDriver {
     const SENDS_AT_ONCE: usize = 1;
 
     #[inline]
-    fn send_at_once(
-        &mut self,
-        core: &mut Core<SocketState>,
-        socket: SocketId,
-        first: &[u8],
-        second: &[u8],
-    ) -> Result<u32> {
-        let Some(entry) = core.socket(socket) else { return Ok(0) };
-        if first.len() + second.len() >= self.zero_copy_send_bytes as usize {
-            return Ok(0);
-        }
-        match unix::send(entry.socket.system(), first, second) {
-            Ok(bytes) => Ok(bytes as u32),
-            Err(Errno::AGAIN) => Ok(0),
-            Err(errno) => Err(Error::from_os(errno.raw_os_error())),
+    fn send_at_once(&mut self, core: &mut Core<SocketState>, sends: &mut [SendAtOnce<'_>]) {
+        for send in sends {
+            let Some(entry) = core.socket(send.socket) else { continue };
+            if send.first.is_empty() || send.first.len() + send.second.len() >= self.zero_copy_send_bytes as usize {
+                continue;
+            }
+            send.taken = match unix::send(entry.socket.system(), send.first, send.second) {
+                Err(Errno::AGAIN) => Ok(0),
+                taken => taken.map_err(|errno| Error::from_os(errno.raw_os_error())),
+            };
         }
     }
 

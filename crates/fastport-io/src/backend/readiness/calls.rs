@@ -2,11 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use socket2::Socket;
 
+use crate::error::Error;
+use crate::operation::{SendAtOnce, SocketId};
 use crate::socket::unix::{self, retry};
 
 /// The result of a system call.
@@ -18,6 +21,22 @@ pub(super) fn prepare(socket: &Socket) -> CallResult<()> {
         // Apple's systems take no options for a socket whose connection is gone, which the first transfer will tell.
         Err(Errno::INVAL) => Ok(()),
         result => result,
+    }
+}
+
+/// `send(2)` or `sendmsg(2)`.
+#[inline]
+pub(super) fn send(socket: BorrowedFd<'_>, send: &mut SendAtOnce<'_>) {
+    send.taken = unix::send(socket, send.first, send.second).map_err(|errno| Error::from_os(errno.raw_os_error()));
+}
+
+/// Makes all sends that are not empty and whose socket is found.
+#[inline]
+pub(super) fn send_each<'s>(sends: &mut [SendAtOnce<'_>], find_socket: impl Fn(SocketId) -> Option<BorrowedFd<'s>>) {
+    for entry in sends.iter_mut().filter(|send| !send.first.is_empty()) {
+        if let Some(socket) = find_socket(entry.socket) {
+            send(socket, entry);
+        }
     }
 }
 

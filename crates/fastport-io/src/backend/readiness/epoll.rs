@@ -1,4 +1,4 @@
-//! The selector of Linux: `epoll(7)`, edge-triggered, woken by an `eventfd(2)`.
+//! The selector of Linux: `epoll(7)`, edge-triggered, woken by an `eventfd(2)`; sends go out together by `io_submit(2)`.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -8,9 +8,12 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::Errno;
 
-use super::{Readiness, Selector};
+use super::aio::{self, SendBatch};
+use super::{Readiness, Selector, calls};
+use crate::config::ProviderConfig;
 use crate::error::{Error, Result};
-use crate::info::Backend;
+use crate::info::{Backend, Feature, Features};
+use crate::operation::{SendAtOnce, SocketId};
 use crate::waker::WakeSignal;
 
 /// An epoll instance and the eventfd that ends its waits.
@@ -21,6 +24,8 @@ pub struct EpollSelector {
     events: Vec<epoll::Event>,
     /// The kernel has `epoll_pwait2` (5.11), which takes nanoseconds; otherwise waits are rounded up to milliseconds.
     nanosecond_waits: bool,
+    /// Makes several sends by one call, if the kernel can.
+    batch: Option<Box<SendBatch>>,
 }
 
 /// Stands for the eventfd; ids of sockets are never 0.
@@ -30,7 +35,7 @@ impl Selector for EpollSelector {
     const BACKEND: Backend = Backend::Epoll;
     const NEEDS_NONBLOCKING: bool = false;
 
-    fn open(events: u32, notes: &mut Vec<String>) -> Result<Self> {
+    fn open(config: &ProviderConfig, notes: &mut Vec<String>) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|errno| error(errno).during("cannot create an epoll instance"))?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
@@ -38,14 +43,29 @@ impl Selector for EpollSelector {
         // Edge-triggered, so each write is told once and nobody has to read the counter.
         epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE_TOKEN), epoll::EventFlags::IN | epoll::EventFlags::ET)
             .map_err(|errno| error(errno).during("cannot watch the eventfd"))?;
-        let mut selector =
-            Self { epoll, wake: Arc::new(wake), events: Vec::with_capacity(events as usize), nanosecond_waits: true };
+        let mut selector = Self {
+            epoll,
+            wake: Arc::new(wake),
+            events: Vec::with_capacity(config.queue_depth as usize),
+            nanosecond_waits: true,
+            batch: None,
+        };
+        if config.epoll.batched_sends {
+            match SendBatch::open() {
+                Ok(batch) => selector.batch = Some(batch),
+                Err(errno) => notes.push(format!("io_submit: {}; each send is a call of its own", error(errno))),
+            }
+        }
         if let Err(errno) = selector.wait_nanoseconds(Duration::ZERO) {
             // ENOSYS from an old kernel; other errors from sandboxes that do not know the call.
             selector.nanosecond_waits = false;
             notes.push(format!("epoll_pwait2: {}; waits are rounded up to milliseconds", error(errno)));
         }
         Ok(selector)
+    }
+
+    fn features(&self) -> Features {
+        Features::default().with_if(self.batch.is_some(), Feature::Batching)
     }
 
     fn wake_signal(&self) -> Box<dyn WakeSignal> {
@@ -65,6 +85,18 @@ impl Selector for EpollSelector {
         // Closing would do it as well, unless someone holds a duplicate of the descriptor.
         if let Err(errno) = epoll::delete(&self.epoll, socket) {
             tracing::debug!(%errno, "a socket was not watched any more");
+        }
+    }
+
+    #[inline]
+    fn send_each<'s>(
+        &mut self,
+        sends: &mut [SendAtOnce<'_>],
+        find_socket: impl Fn(SocketId) -> Option<BorrowedFd<'s>>,
+    ) {
+        match &mut self.batch {
+            Some(batch) if sends.len() >= aio::FEWEST_SENDS => batch.make(sends, find_socket),
+            _ => calls::send_each(sends, find_socket),
         }
     }
 
@@ -173,7 +205,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     fn selector() -> EpollSelector {
-        EpollSelector::open(32, &mut Vec::new()).unwrap()
+        EpollSelector::open(&ProviderConfig::default(), &mut Vec::new()).unwrap()
     }
 
     fn pair() -> (TcpStream, TcpStream) {

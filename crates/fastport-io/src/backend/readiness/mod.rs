@@ -19,6 +19,8 @@
 //! listener to several providers should hand them over non-blocking, which is then left alone. Accepted connections are
 //! handed out blocking, as by the other backends.
 
+#[cfg(target_os = "linux")]
+mod aio;
 mod calls;
 mod engine;
 #[cfg(target_os = "linux")]
@@ -37,8 +39,10 @@ pub(crate) use self::epoll::EpollSelector;
 #[cfg(any(not(target_os = "linux"), fastport_libkqueue))]
 pub(crate) use self::kqueue::KqueueSelector;
 
+use crate::config::ProviderConfig;
 use crate::error::Result;
-use crate::info::Backend;
+use crate::info::{Backend, Features};
+use crate::operation::{SendAtOnce, SocketId};
 use crate::waker::WakeSignal;
 
 /// The system's part: it watches sockets and tells when one *becomes* ready (edge-triggered, both directions).
@@ -57,8 +61,13 @@ pub(crate) trait Selector: Sized + 'static {
     /// Transfers of a blocking socket may block here, `MSG_DONTWAIT` or not.
     const NEEDS_NONBLOCKING: bool;
 
-    /// Opens a selector that tells at most `events` in one wait. What the system lacks is added to `notes`.
-    fn open(events: u32, notes: &mut Vec<String>) -> Result<Self>;
+    /// Opens a selector that tells at most `queue_depth` events in one wait. What the system lacks is added to `notes`.
+    fn open(config: &ProviderConfig, notes: &mut Vec<String>) -> Result<Self>;
+
+    /// What it does better than the plain way.
+    fn features(&self) -> Features {
+        Features::default()
+    }
 
     /// Ends a wait from any thread; may outlive the selector.
     fn wake_signal(&self) -> Box<dyn WakeSignal>;
@@ -74,6 +83,15 @@ pub(crate) trait Selector: Sized + 'static {
 
     /// Ends watching it.
     fn remove(&self, socket: BorrowedFd<'_>);
+
+    /// Makes all sends that are not empty and whose socket is found, by fewer system calls than one each where the system can.
+    fn send_each<'s>(
+        &mut self,
+        sends: &mut [SendAtOnce<'_>],
+        find_socket: impl Fn(SocketId) -> Option<BorrowedFd<'s>>,
+    ) {
+        calls::send_each(sends, find_socket);
+    }
 
     /// Waits at most `timeout` (`None`: for ever) and tells what became ready. Returns true if a signal ended the wait.
     /// May return early with nothing, for instance when a signal handler ran.

@@ -17,7 +17,7 @@ use super::transfer::{self, Tried};
 use crate::config::ProviderConfig;
 use crate::error::{Error, ErrorCode, Result};
 use crate::info::{Backend, Features, ProviderInfo};
-use crate::operation::{OpId, OpKind, SocketId};
+use crate::operation::{OpId, OpKind, SendAtOnce, SocketId};
 use crate::proactor::{Core, Driver, Work};
 use crate::slab::Key;
 use crate::socket::Socket;
@@ -146,23 +146,11 @@ impl Driver for SimDriver {
 
     const SENDS_AT_ONCE: usize = usize::MAX;
 
-    fn send_at_once(
-        &mut self,
-        core: &mut Core<SocketState>,
-        socket: SocketId,
-        first: &[u8],
-        _second: &[u8],
-    ) -> Result<u32> {
-        let Some(endpoint) = endpoint(core, socket) else { return Ok(0) };
-        let mut state = self.network.lock();
-        state.participants[self.number].resting_until = None;
-        // Both ways of sending are to be tried: half of the times it is a system that only takes operations.
-        if state.random.chance(0.5) {
-            return Ok(0);
-        }
-        match transfer::connection_of(&state, endpoint)? {
-            Some((connection, side)) => transfer::send_part(&mut state, connection, side, first),
-            None => Ok(0),
+    fn send_at_once(&mut self, core: &mut Core<SocketState>, sends: &mut [SendAtOnce<'_>]) {
+        for send in sends.iter_mut().filter(|send| !send.first.is_empty()) {
+            if let Some(endpoint) = endpoint(core, send.socket) {
+                send.taken = self.send_some(endpoint, send.first);
+            }
         }
     }
 
@@ -243,6 +231,22 @@ impl Driver for SimDriver {
 }
 
 impl SimDriver {
+    /// Sends some of the bytes without an operation.
+    fn send_some(&mut self, endpoint: Key, bytes: &[u8]) -> Result<usize> {
+        let mut state = self.network.lock();
+        state.participants[self.number].resting_until = None;
+        // Both ways of sending are to be tried: half of the times it is a system that only takes operations.
+        if state.random.chance(0.5) {
+            return Ok(0);
+        }
+        match transfer::connection_of(&state, endpoint)? {
+            Some((connection, side)) => {
+                transfer::send_part(&mut state, connection, side, bytes).map(|taken| taken as usize)
+            }
+            None => Ok(0),
+        }
+    }
+
     /// Notes that a socket has something to try or to tell.
     fn list(&mut self, core: &mut Core<SocketState>, socket: SocketId) {
         if let Some(entry) = core.socket_mut(socket)

@@ -29,6 +29,7 @@ use rustix::io::{Errno, ioctl_fionbio};
 
 use self::system::{Event, Queue};
 use super::{Readiness, Selector};
+use crate::config::ProviderConfig;
 use crate::error::{Error, Result};
 use crate::info::Backend;
 use crate::waker::WakeSignal;
@@ -59,7 +60,7 @@ impl Selector for KqueueSelector {
     const BACKEND: Backend = Backend::Kqueue;
     const NEEDS_NONBLOCKING: bool = true;
 
-    fn open(events: u32, notes: &mut Vec<String>) -> Result<Self> {
+    fn open(config: &ProviderConfig, notes: &mut Vec<String>) -> Result<Self> {
         let queue = Queue::open().map_err(|errno| error(errno).during("cannot create a kqueue"))?;
         let wake = match queue.change(&[Event::watch_user(WAKE_TOKEN)]) {
             Ok(()) => WakeSource::UserEvent,
@@ -68,7 +69,7 @@ impl Selector for KqueueSelector {
                 WakeSource::pipe(&queue).map_err(|error| error.during("cannot watch a pipe"))?
             }
         };
-        Ok(Self { queue: Arc::new(queue), wake, events: Vec::with_capacity(events as usize) })
+        Ok(Self { queue: Arc::new(queue), wake, events: Vec::with_capacity(config.queue_depth as usize) })
     }
 
     fn wake_signal(&self) -> Box<dyn WakeSignal> {
@@ -180,7 +181,7 @@ mod tests {
 
     fn selector() -> KqueueSelector {
         let mut notes = Vec::new();
-        let selector = KqueueSelector::open(32, &mut notes).unwrap();
+        let selector = KqueueSelector::open(&ProviderConfig::default(), &mut notes).unwrap();
         assert!(notes.is_empty(), "{notes:?}");
         selector
     }
