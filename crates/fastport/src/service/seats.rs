@@ -211,7 +211,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
     }
 
     /// Sends what a part of the dirty sessions has, as far as the system takes it without operations, and notes for each what
-    /// was taken.
+    /// was taken. Handlers have no say until each has been told, and then of their own session only.
     #[inline]
     fn send_at_once(&mut self, part: Range<usize>, taken: &mut Taken) {
         let mut sends = ArrayVec::<_, SENDS_TOGETHER>::new();
@@ -236,9 +236,8 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
             Ok(0) => {}
             Ok(bytes) => {
                 self.desk.stats.completions += 1;
-                if let Some(bytes) = link.sent_at_once(bytes) {
-                    Self::bytes_went_out(link, &mut self.desk, &mut self.delivery, bytes);
-                }
+                link.sent_at_once(bytes);
+                Self::bytes_went_out(link, &mut self.desk, &mut self.delivery, bytes);
             }
             Err(error) => {
                 self.desk.stats.completions += 1;

@@ -341,15 +341,11 @@ impl Link {
         }
     }
 
-    /// The system has taken the first `bytes` bytes. Returns them, `None` if the session is ending by now.
+    /// The system has taken the first `bytes` bytes.
     #[inline]
-    pub(crate) fn sent_at_once(&mut self, bytes: usize) -> Option<usize> {
-        if self.is_ending() {
-            return None;
-        }
+    pub(crate) fn sent_at_once(&mut self, bytes: usize) {
         self.queue.sent_at_once(bytes);
         self.stats.bytes_sent += bytes as u64;
-        Some(bytes)
     }
 
     /// What is to be done for the session now, after [`Link::next_send`]; to be asked again until it says `None`.
