@@ -113,6 +113,7 @@ pub(crate) const fn name(backend: Backend) -> &'static std::ffi::CStr {
 pub(super) fn usual_features(backend: Backend) -> &'static [&'static str] {
     match backend {
         Backend::IoUring | Backend::Rio => &["BufferRegistration", "Batching"],
+        Backend::Epoll => &["Batching"],
         _ => &[],
     }
 }
