@@ -73,7 +73,8 @@ impl OpKind {
     }
 }
 
-/// One send of [`send_at_once`](crate::AsyncIoProvider::send_at_once), and what came of it.
+/// One send of [`send_at_once`](crate::AsyncIoProvider::send_at_once), and what came of it. What cannot be tried has no bytes
+/// any more after the call.
 #[derive(Debug)]
 pub struct SendAtOnce<'a> {
     /// The socket. It stands in one entry of a call at most.

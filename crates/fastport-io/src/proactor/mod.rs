@@ -327,6 +327,7 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
                 Ok(false) => Ok(0),
                 Err(error) => Err(error),
             };
+            // The driver passes it over.
             (send.first, send.second) = (&[], &[]);
         }
         self.driver.send_at_once(&mut self.core, sends);

@@ -27,8 +27,8 @@ use crate::waker::Waker;
 /// A receive that leaves room in its buffer has emptied a stream socket, and new data makes a new edge, so no call is
 /// spent on `EAGAIN`: an echoed packet costs one receive and one send. Receives are made one by one as completions are
 /// asked for, so that a handler that drops its lease gives a hot buffer to the next of them. Most sends are taken whole at
-/// once, and need no operation; those of many sockets are made together ([`Selector::send_each`]). Every other poll hands such completions over without asking the selector, which saves half
-/// of its calls.
+/// once, and need no operation; those of many sockets are made together ([`Selector::send_each`]). Every other poll hands
+/// completions that are there over without asking the selector, which saves half of its calls.
 pub struct ReadinessDriver<S> {
     selector: S,
     waker: Waker,
