@@ -198,3 +198,41 @@ fn checked(result: libc::c_long) -> CallResult<usize> {
     // rustix reads `errno` no more than this.
     usize::try_from(result).map_err(|_| Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn sends_go_on_behind_one_that_the_kernel_refuses_to_batch() {
+        let mut batch = match SendBatch::open() {
+            Ok(batch) => batch,
+            // The flags are unknown before 6.18; the engine then makes calls.
+            Err(errno) => return assert_eq!(errno, Errno::OPNOTSUPP),
+        };
+        // A file that cannot be written to ends a batch before it.
+        let unwritable = std::fs::File::open("/dev/null").unwrap();
+        let (sender, mut receiver) = UnixStream::pair().unwrap();
+        for refused in 0..5 {
+            let mut sends: Vec<_> =
+                (0..5).map(|index| SendAtOnce::new(SocketId::from_bits(index), b"ab", b"c")).collect();
+            batch.make(&mut sends, |socket| {
+                Some(if socket.to_bits() == refused { unwritable.as_fd() } else { sender.as_fd() })
+            });
+            for (index, send) in sends.into_iter().enumerate() {
+                match send.taken {
+                    // What the call says, not what the batch says.
+                    Err(error) => {
+                        assert_eq!((index as u64, error.os_code()), (refused, Errno::NOTSOCK.raw_os_error()));
+                    }
+                    Ok(bytes) => assert_eq!((bytes, index as u64 != refused), (3, true)),
+                }
+            }
+            let mut arrived = [0; 12];
+            receiver.read_exact(&mut arrived).unwrap();
+            assert_eq!(&arrived, b"abcabcabcabc");
+        }
+    }
+}
