@@ -209,8 +209,9 @@ mod tests {
     fn sends_go_on_behind_one_that_the_kernel_refuses_to_batch() {
         let mut batch = match SendBatch::open() {
             Ok(batch) => batch,
-            // The flags are unknown before 6.18; the engine then makes calls.
-            Err(errno) => return assert_eq!(errno, Errno::OPNOTSUPP),
+            // Kernels before 6.18, or without this interface; sandboxes; the limit of the system.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::AGAIN) => return,
+            Err(errno) => panic!("{errno}"),
         };
         // A file that cannot be written to ends a batch before it.
         let unwritable = std::fs::File::open("/dev/null").unwrap();
