@@ -53,7 +53,10 @@ impl Selector for EpollSelector {
         if config.epoll.batched_sends {
             match SendBatch::open() {
                 Ok(batch) => selector.batch = Some(batch),
-                Err(errno) => notes.push(format!("io_submit: {}; each send is a call of its own", error(errno))),
+                Err(errno) => notes.push(format!(
+                    "io_submit without signals (6.18, within fs.aio-max-nr): {}; each send is a call of its own",
+                    error(errno)
+                )),
             }
         }
         if let Err(errno) = selector.wait_nanoseconds(Duration::ZERO) {
