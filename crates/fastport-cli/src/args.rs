@@ -207,6 +207,14 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds_above_zero)]
     pub(crate) timeout: Duration,
 
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+}
+
+/// Where results go beside the table.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Results")]
+pub(crate) struct ReportArgs {
     /// Write one line for each run to this file; '-' is standard output, and the table then goes to standard error.
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
@@ -214,6 +222,10 @@ pub(crate) struct BenchArgs {
     /// As --csv, as a JSON array of objects.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+
+    /// As --csv, as a page with plots and tables, which needs no other file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 /// The options that describe a workload of one's own.

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     for workload in &workloads {
         load::session_options(workload)?;
     }
-    let destinations = Destinations::open(args.csv.as_deref(), args.json.as_deref())?;
+    let destinations = Destinations::open(&args.report)?;
 
     let outcomes = Series { args, workloads: &workloads, backends: &backends, server }.run()?;
     destinations.write(&outcomes)?;

@@ -180,6 +180,24 @@ fn json_on_standard_output_is_nothing_but_json() {
 }
 
 #[test]
+fn a_page_has_a_plot_of_rates_and_one_of_round_trips_for_each_workload() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("results.html");
+    let arguments = ["--name", "mine & yours", "--html", file.to_str().unwrap(), "--csv", "-"];
+    let ended = run_small(&arguments).expect_code(0);
+    let page = std::fs::read_to_string(&file).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"), "{page}");
+    assert_eq!((page.matches("<svg").count(), page.matches("<h2>mine &amp; yours</h2>").count()), (2, 1));
+    for record in records(&ended.output) {
+        // In both plots and in both tables.
+        assert!(page.matches(&record["io_mode"]).count() >= 4, "{record:?}: {page}");
+    }
+
+    let ended = run_small(&["--backend", backends()[0], "--html", "-"]).expect_code(0);
+    assert!(ended.output.starts_with("<!DOCTYPE html>") && ended.errors.contains("Throughput"), "{ended:?}");
+}
+
+#[test]
 fn repeated_runs_take_turns() {
     let ended = run_small(&["--repeat", "3", "--csv", "-"]).expect_code(0);
     let records = records(&ended.output);
@@ -286,8 +304,10 @@ fn arguments_that_make_no_sense_are_refused_before_anything_runs() {
     assert!(refused.only_error().contains("/no/such/folder"), "{refused:?}");
     let swapped = run_small(&["--payload-min", "9", "--payload-max", "3"]).expect_code(2);
     assert!(swapped.only_error().contains("swap"), "{swapped:?}");
-    let refused = run_small(&["--csv", "-", "--json", "-"]).expect_code(2);
-    assert!(refused.only_error().contains("standard output"), "{refused:?}");
+    for two in [["--csv", "-", "--json", "-"], ["--html", "-", "--json", "-"]] {
+        let refused = run_small(&two).expect_code(2);
+        assert!(refused.only_error().contains("standard output"), "{refused:?}");
+    }
     run(&["bench", "--depth", "65536", "--payload", "65400"]).expect_code(2);
     run(&["bench", "--secs", "0"]).expect_code(2);
 }

@@ -1,6 +1,10 @@
-//! Results for people and for programs: a table, CSV and JSON.
+//! Results for people and for programs: a table, a page with plots, CSV and JSON.
 
+mod chart;
 mod csv;
+mod figures;
+mod group;
+mod html;
 mod json;
 mod row;
 mod table;
@@ -10,13 +14,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::outcome::Outcome;
+use crate::args::ReportArgs;
 use crate::failure::{Failure, Result};
 
 /// Where results go, opened before the first run: a file that cannot be written is known at once, not after minutes.
-pub(crate) struct Destinations {
-    csv: Option<Destination>,
-    json: Option<Destination>,
-}
+pub(crate) struct Destinations(Vec<(Writer, Destination)>);
+
+/// Writes results in one format.
+type Writer = fn(&mut dyn Write, &[Outcome]) -> io::Result<()>;
 
 /// A file, or standard output.
 enum Destination {
@@ -25,43 +30,46 @@ enum Destination {
 }
 
 impl Destinations {
-    /// Opens what `--csv` and `--json` name; `-` is standard output.
+    /// Opens what `--csv`, `--json` and `--html` name; `-` is standard output.
     ///
     /// # Errors
-    /// If a file cannot be created, or both are to go to standard output.
-    pub(crate) fn open(csv: Option<&Path>, json: Option<&Path>) -> Result<Self> {
-        let destinations =
-            Self { csv: csv.map(Destination::open).transpose()?, json: json.map(Destination::open).transpose()? };
-        match destinations {
-            Self { csv: Some(Destination::StandardOutput), json: Some(Destination::StandardOutput) } => {
-                Err(Failure::usage("--csv - and --json - would mix on standard output; give one of them a file"))
+    /// If a file cannot be created, or more than one is to go to standard output.
+    pub(crate) fn open(args: &ReportArgs) -> Result<Self> {
+        let mut destinations = Vec::new();
+        for (path, writer) in [(&args.csv, csv::write as Writer), (&args.json, json::write), (&args.html, html::write)]
+        {
+            if let Some(path) = path {
+                destinations.push((writer, Destination::open(path)?));
             }
-            destinations => Ok(destinations),
         }
+        let destinations = Self(destinations);
+        if destinations.on_standard_output() > 1 {
+            return Err(Failure::usage(
+                "of --csv, --json and --html only one can be '-', they would mix on standard output; name a file",
+            ));
+        }
+        Ok(destinations)
     }
 
-    /// Writes all results. The table goes to standard output unless CSV or JSON do.
+    /// Writes all results. The table goes to standard output unless something else does.
     ///
     /// # Errors
     /// If something cannot be written.
     pub(crate) fn write(self, outcomes: &[Outcome]) -> Result<()> {
         let table = table::render(outcomes);
-        if self.standard_output_is_taken() {
+        if self.on_standard_output() > 0 {
             write_to("standard error", &mut io::stderr().lock(), |output| writeln!(output, "{table}"))?;
         } else {
             write_to("standard output", &mut io::stdout().lock(), |output| writeln!(output, "{table}"))?;
         }
-        if let Some(destination) = self.csv {
-            destination.write(|output| csv::write(output, outcomes))?;
-        }
-        if let Some(destination) = self.json {
-            destination.write(|output| json::write(output, outcomes))?;
+        for (write, destination) in self.0 {
+            destination.write(|output| write(output, outcomes))?;
         }
         Ok(())
     }
 
-    fn standard_output_is_taken(&self) -> bool {
-        [&self.csv, &self.json].into_iter().any(|destination| matches!(destination, Some(Destination::StandardOutput)))
+    fn on_standard_output(&self) -> usize {
+        self.0.iter().filter(|(_, destination)| matches!(destination, Destination::StandardOutput)).count()
     }
 }
 
@@ -93,18 +101,24 @@ fn write_to(name: &str, output: &mut dyn Write, content: impl FnOnce(&mut dyn Wr
 mod tests {
     use super::*;
 
+    fn to(csv: Option<&Path>, json: Option<&Path>, html: Option<&Path>) -> ReportArgs {
+        ReportArgs { csv: csv.map(Path::to_owned), json: json.map(Path::to_owned), html: html.map(Path::to_owned) }
+    }
+
     #[test]
     fn two_results_cannot_share_standard_output() {
-        let dash = Path::new("-");
-        assert!(Destinations::open(Some(dash), Some(dash)).is_err());
-        assert!(Destinations::open(Some(dash), None).unwrap().standard_output_is_taken());
-        assert!(!Destinations::open(None, None).unwrap().standard_output_is_taken());
+        let dash = Some(Path::new("-"));
+        for mixed in [to(dash, dash, None), to(dash, None, dash), to(None, dash, dash)] {
+            assert!(Destinations::open(&mixed).is_err());
+        }
+        assert_eq!(Destinations::open(&to(dash, None, None)).unwrap().on_standard_output(), 1);
+        assert_eq!(Destinations::open(&to(None, None, None)).unwrap().on_standard_output(), 0);
     }
 
     #[test]
     fn a_file_in_a_missing_folder_is_refused_by_name() {
         let missing = tempfile::tempdir().unwrap().path().join("gone").join("results.csv");
-        let failure = Destinations::open(Some(&missing), None).err().unwrap();
+        let failure = Destinations::open(&to(Some(&missing), None, None)).err().unwrap();
         assert!(failure.to_string().contains("results.csv"), "{failure}");
     }
 }
