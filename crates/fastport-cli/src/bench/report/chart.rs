@@ -14,35 +14,38 @@ const FONT: (&str, u32) = ("sans-serif", 13);
 const MOST_NINES: f64 = 4.0;
 const STEPS: u32 = 160;
 
-/// Packets a second, a bar for each of at least one backend; of repeated runs the bar is the median, and a line leads from the slowest to the
+/// Packets a second, a bar for each backend; of repeated runs the bar is the median, and a line leads from the slowest to the
 /// fastest.
 pub(super) fn rates(groups: &[&Group<'_>]) -> Result<String, Box<dyn Error>> {
     let top = groups.iter().flat_map(|group| &group.runs).map(|run| run.packets_per_second()).fold(1.0, f64::max);
+    let names: Vec<String> = groups.iter().map(|group| name(group)).collect();
     draw(|area| {
         let mut chart = ChartBuilder::on(area)
             .caption("Packets a second", FONT)
             .margin(8)
             .x_label_area_size(28)
             .y_label_area_size(80)
-            .build_cartesian_2d((0..groups.len() - 1).into_segmented(), 0.0..top * 1.1)?;
+            .build_cartesian_2d(names.as_slice().into_segmented(), 0.0..top * 1.1)?;
         chart
             .configure_mesh()
             .disable_x_mesh()
             .max_light_lines(1)
             .label_style(FONT)
             .x_label_formatter(&|place| match place {
-                SegmentValue::CenterOf(index) => groups.get(*index).map_or(String::new(), |group| name(group)),
+                SegmentValue::CenterOf(name) => (*name).clone(),
                 _ => String::new(),
             })
             .y_label_formatter(&|rate| super::figures::grouped_digits(rate.round() as u64))
             .draw()?;
         for (index, group) in groups.iter().enumerate() {
-            let bounds = [(SegmentValue::Exact(index), 0.0), (SegmentValue::Exact(index + 1), rate(group))];
+            let end = names.get(index + 1).map_or(SegmentValue::Last, SegmentValue::Exact);
+            let bounds = [(SegmentValue::Exact(&names[index]), 0.0), (end, rate(group))];
             let mut bar = Rectangle::new(bounds, color(index).filled());
             bar.set_margin(0, 0, 24, 24);
             chart.draw_series([bar])?;
             if let [slowest, .., fastest] = group.runs.as_slice() {
-                let ends = [slowest, fastest].map(|run| (SegmentValue::CenterOf(index), run.packets_per_second()));
+                let middle = SegmentValue::CenterOf(&names[index]);
+                let ends = [slowest, fastest].map(|run| (middle.clone(), run.packets_per_second()));
                 chart.draw_series([PathElement::new(ends, BLACK.stroke_width(2))])?;
             }
         }
@@ -151,6 +154,17 @@ mod tests {
     use super::*;
     use fastport_io::Backend;
 
+    /// Where the bars begin, in pixels from above.
+    fn bars(groups: &[&Group<'_>]) -> Vec<u32> {
+        let svg = rates(groups).unwrap();
+        let bars = svg.lines().filter(|line| line.starts_with("<rect") && line.contains(r#"stroke="none""#));
+        let number = |line: &str, name: &str| -> u32 {
+            let value = line.split_once(&format!(" {name}=\"")).unwrap().1;
+            value[..value.find('"').unwrap()].parse().unwrap()
+        };
+        bars.filter(|line| number(line, "width") > 0).map(|line| number(line, "y")).collect()
+    }
+
     #[test]
     fn percentiles_are_told_by_their_nines() {
         let texts = [0.0, 1.0, 2.0, 3.0, 4.0].map(|nines| percent(nines).to_string());
@@ -176,6 +190,8 @@ mod tests {
         for svg in [rates(&groups).unwrap(), percentiles(&groups).unwrap()] {
             assert!(svg.contains("epoll") && svg.contains("io_uring"), "{svg}");
         }
+        assert_eq!([bars(&groups).len(), bars(&groups[..1]).len()], [2, 1]);
+        assert!(bars(&groups)[0] < bars(&groups)[1], "the first is faster, and so begins further above");
         let thick = percentiles(&groups).unwrap().matches(r#"stroke-width="2""#).count();
         assert_eq!(thick, 2 + 2, "a line and its sign for each");
     }
