@@ -239,6 +239,12 @@ typedef struct {
   uint64_t batches;
   /// The most completions that were collected at once.
   uint64_t max_batch;
+  /// The mean of completions that were collected at once.
+  double mean_batch;
+  /// Completions of operations that were over already; they were dropped.
+  uint64_t stale_completions;
+  /// How often a receive had to wait for a buffer of the provider's.
+  uint64_t buffer_waits;
 } fp_provider_statistics;
 
 /// One send of a batch.

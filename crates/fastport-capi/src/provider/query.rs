@@ -55,6 +55,12 @@ pub struct fp_provider_statistics {
     pub batches: u64,
     /// The most completions that were collected at once.
     pub max_batch: u64,
+    /// The mean of completions that were collected at once.
+    pub mean_batch: f64,
+    /// Completions of operations that were over already; they were dropped.
+    pub stale_completions: u64,
+    /// How often a receive had to wait for a buffer of the provider's.
+    pub buffer_waits: u64,
 }
 
 /// The backend of a provider: the one in use, or before it was initialised the one that was asked for ("auto" included).
@@ -178,6 +184,9 @@ pub unsafe extern "C" fn fp_provider_get_statistics(
             p99_latency_ns: stats.p99_latency.as_nanos() as u64,
             batches: stats.batches,
             max_batch: stats.max_batch,
+            mean_batch: stats.mean_batch,
+            stale_completions: stats.stale_completions,
+            buffer_waits: stats.buffer_waits,
         };
         // SAFETY: the caller passes NULL or a valid place.
         unsafe { write(statistics, "statistics", || Ok(counts)) }

@@ -157,6 +157,8 @@ fn statistics_count_what_happened() {
         };
         assert_eq!((statistics.bytes_sent, statistics.completions, statistics.errors), (5, 1, 0));
         assert_eq!((statistics.pending, statistics.active_sockets), (1, 1));
+        assert_eq!((statistics.max_batch, statistics.mean_batch), (1, 1.0), "what was collected came in one batch");
+        assert_eq!((statistics.stale_completions, statistics.buffer_waits), (0, 0));
     }
 }
 
