@@ -20,13 +20,11 @@ pub(crate) fn run(args: &ServerArgs, logging: Logging) -> Result<()> {
     if let Some(file) = &args.log_filter_file {
         logging.follow(file.clone())?;
     }
-    let provider = provider_config(args)?;
     let rio = &args.backend.rio;
-    rio.check(&provider)?;
+    let provider = rio.apply(provider_config(args)?)?;
     let choose = if args.fallback { backend::choose_or_fall_back } else { backend::choose };
     let backend = choose(args.backend.name(), &provider)?;
     rio.warn_unless_used(&[backend]);
-    let provider = rio.adapt(provider, backend)?;
     descriptors::raise_limit();
 
     let unanswered = Arc::new(Unanswered::default());

@@ -123,7 +123,7 @@ impl Default for IocpOptions {
     }
 }
 
-/// How Registered I/O is used. Receive streams fill slots of `receive_pool`, all of whose memory is registered.
+/// How Registered I/O is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RioOptions {
     /// Entries of the completion queue at start, 3 ..= `max_completion_entries`. Each connection takes three of them. The
@@ -133,6 +133,9 @@ pub struct RioOptions {
     pub max_completion_entries: u32,
     /// How the provider learns of completions.
     pub notification: RioNotification,
+    /// The pool that receive streams use, if it is to be another than [`ProviderConfig::receive_pool`]: all of its memory is
+    /// registered, and so locked.
+    pub receive_pool: Option<PoolConfig>,
     /// Registered memory for sends from memory that is not. A send that fits a slot is copied, and joins the batch; a
     /// larger one, or one that finds no slot, takes a call of its own.
     pub copy_pool: PoolConfig,
@@ -157,6 +160,7 @@ impl Default for RioOptions {
             completion_entries: 3 * 1024,
             max_completion_entries: 3 * 65_536,
             notification: RioNotification::Port,
+            receive_pool: None,
             copy_pool: PoolConfig { slot_bytes: 16 * 1024, initial_slots: 64, max_slots: 1024 },
             log_period: Duration::from_secs(60),
         }

@@ -59,35 +59,27 @@ impl RioArgs {
         if self.rio { vec![Backend::Rio.name()] } else { names.iter().map(String::as_str).collect() }
     }
 
-    /// Refuses sizes that are out of range.
+    /// The set-up with what these options say. Sizes that they do not name are those of the other backends.
     ///
     /// # Errors
-    /// A wrong command line, whether Registered I/O will be used or not.
-    pub(crate) fn check(&self, others: &ProviderConfig) -> Result<()> {
-        self.pool(&others.receive_pool).map(drop)
-    }
-
-    /// The set-up of a provider of `backend`, for which `others` is right but for what these options say.
-    ///
-    /// # Errors
-    /// As [`RioArgs::check`].
-    pub(crate) fn adapt(&self, others: ProviderConfig, backend: Backend) -> Result<ProviderConfig> {
-        if backend != Backend::Rio {
-            return Ok(others);
+    /// A wrong command line if a size is out of range, whether Registered I/O will be used or not.
+    pub(crate) fn apply(&self, mut config: ProviderConfig) -> Result<ProviderConfig> {
+        if self.were_given() {
+            let pool = receive_pool("--rio-", self.rio_slot_size, self.rio_pool_size, &config.receive_pool)?;
+            config.rio.receive_pool = Some(pool);
         }
-        Ok(ProviderConfig { receive_pool: self.pool(&others.receive_pool)?, ..others })
+        Ok(config)
     }
 
     /// Says it if sizes were given that count for none of `backends`.
     pub(crate) fn warn_unless_used(&self, backends: &[Backend]) {
-        let were_given = self.rio_pool_size.is_some() || self.rio_slot_size.is_some();
-        if were_given && !backends.contains(&Backend::Rio) {
+        if self.were_given() && !backends.contains(&Backend::Rio) {
             tracing::warn!("--rio-pool-size and --rio-slot-size are for Registered I/O, which is not used");
         }
     }
 
-    fn pool(&self, others: &PoolConfig) -> Result<PoolConfig> {
-        receive_pool("--rio-", self.rio_slot_size, self.rio_pool_size, others)
+    fn were_given(&self) -> bool {
+        self.rio_pool_size.is_some() || self.rio_slot_size.is_some()
     }
 }
 
@@ -131,24 +123,23 @@ mod tests {
     #[test]
     fn sizes_of_registered_io_count_for_it_alone() {
         let others = ProviderConfig::default();
-        let args = sizes(Some(64 * KIB), Some(4 * KIB));
-        assert_eq!(args.adapt(others.clone(), Backend::Iocp).unwrap(), others);
-        let adapted = args.adapt(others.clone(), Backend::Rio).unwrap();
-        assert_eq!(adapted.receive_pool, PoolConfig { slot_bytes: 4 * KIB, initial_slots: 16, max_slots: 16 });
-        assert_eq!(ProviderConfig { receive_pool: others.receive_pool.clone(), ..adapted }, others);
+        let mut config = sizes(Some(64 * KIB), Some(4 * KIB)).apply(others.clone()).unwrap();
+        let pool = PoolConfig { slot_bytes: 4 * KIB, initial_slots: 16, max_slots: 16 };
+        assert_eq!(config.rio.receive_pool.take(), Some(pool));
+        assert_eq!(config, others);
     }
 
     #[test]
     fn without_sizes_of_its_own_registered_io_has_those_of_the_others() {
         let others = ProviderConfig::default();
-        assert_eq!(sizes(None, None).adapt(others.clone(), Backend::Rio).unwrap(), others);
+        assert_eq!(sizes(None, None).apply(others.clone()).unwrap(), others);
     }
 
     #[test]
     fn a_pool_that_holds_no_slot_is_refused_by_the_name_of_its_option() {
-        let refusal = sizes(Some(KIB), Some(4 * KIB)).check(&ProviderConfig::default()).unwrap_err();
+        let refusal = sizes(Some(KIB), Some(4 * KIB)).apply(ProviderConfig::default()).unwrap_err();
         assert!(refusal.to_string().contains("--rio-pool-size"), "{refusal}");
-        let refusal = sizes(None, Some(1)).check(&ProviderConfig::default()).unwrap_err();
+        let refusal = sizes(None, Some(1)).apply(ProviderConfig::default()).unwrap_err();
         assert!(refusal.to_string().contains("--rio-slot-size"), "{refusal}");
     }
 

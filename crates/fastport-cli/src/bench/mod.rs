@@ -23,7 +23,7 @@ mod workload;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use fastport_io::Backend;
+use fastport_io::{Backend, ProviderConfig};
 
 use crate::args::{self, BenchArgs};
 use crate::failure::{Failure, Result};
@@ -45,8 +45,8 @@ pub(crate) use workload::{MAX_PAYLOAD_BYTES, Workload};
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
     let capacity = capacity(descriptors::raise_limit(), args.addr.is_some());
     let workloads = Workload::from_args(&args.workload, capacity)?;
-    args.rio.check(&load::provider_config(1))?;
-    let backends = backends(&args.rio.or_names(&args.backend))?;
+    let trial = args.rio.apply(load::provider_config(1))?;
+    let backends = backends(&args.rio.or_names(&args.backend), &trial)?;
     args.rio.warn_unless_used(&backends);
     let server = args.addr.as_deref().map(args::resolve).transpose()?;
     for workload in &workloads {
@@ -68,8 +68,8 @@ fn capacity(descriptors: u64, server_is_elsewhere: bool) -> u32 {
 }
 
 /// The backends to compare, each once, in the order of the command line. By default all that run here; Registered I/O
-/// has to be asked for.
-fn backends(names: &[&str]) -> Result<Vec<Backend>> {
+/// has to be asked for. Each that is named is tried with the set-up of `trial`.
+fn backends(names: &[&str], trial: &ProviderConfig) -> Result<Vec<Backend>> {
     if names.is_empty() {
         let mut supported = fastport_io::supported();
         supported.retain(|&backend| backend != Backend::Rio);
@@ -80,7 +80,7 @@ fn backends(names: &[&str]) -> Result<Vec<Backend>> {
     }
     let mut chosen = Vec::new();
     for name in names {
-        let backend = backend::choose(name, &load::provider_config(1))?;
+        let backend = backend::choose(name, trial)?;
         if !chosen.contains(&backend) {
             chosen.push(backend);
         }
@@ -136,7 +136,7 @@ impl Series<'_> {
             workload,
             payloads,
             backend,
-            provider: self.args.rio.adapt(load::provider_config(workload.sessions), backend)?,
+            provider: self.args.rio.apply(load::provider_config(workload.sessions))?,
             length: Length::from_args(self.args),
             warmup: self.args.warmup.unwrap_or_else(|| workload.default_warmup()),
             io_threads: self.args.io_threads,

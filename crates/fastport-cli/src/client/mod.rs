@@ -28,15 +28,14 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 /// If the server cannot be reached, ends the connection, or leaves a request without its reply.
 pub(crate) fn run(args: &ClientArgs) -> Result<()> {
     let server = args::resolve(&args.addr)?;
-    let provider = ProviderConfig::default();
     let rio = &args.backend.rio;
-    rio.check(&provider)?;
+    let provider = rio.apply(ProviderConfig::default())?;
     let backend = backend::choose(args.backend.name(), &provider)?;
     rio.warn_unless_used(&[backend]);
     let (sender, events) = mpsc::channel();
     let service = Service::builder(move |_worker| Reporter::new(sender.clone()))
         .backend(Choice::Only(backend))
-        .provider(rio.adapt(provider, backend)?)
+        .provider(provider)
         .workers(1)
         .start()
         .map_err(|error| Failure::new(format!("cannot start the client: {error}")))?;

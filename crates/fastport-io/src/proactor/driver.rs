@@ -12,7 +12,7 @@
 use std::time::{Duration, Instant};
 
 use super::core::Core;
-use crate::buffer::{BufferPool, Region};
+use crate::buffer::{BufferPool, PoolConfig, Region};
 use crate::config::ProviderConfig;
 use crate::error::Result;
 use crate::info::ProviderInfo;
@@ -36,8 +36,13 @@ pub(crate) trait Driver: Sized + 'static {
     /// Sets the backend up. `config` was checked.
     fn open(config: &ProviderConfig) -> Result<Self>;
 
-    /// The receive pool, whose memory is made known to the system if the backend needs that.
-    fn create_pool(&mut self, config: &crate::buffer::PoolConfig) -> Result<BufferPool> {
+    /// The pool that receive streams use.
+    fn receive_pool(config: &ProviderConfig) -> &PoolConfig {
+        &config.receive_pool
+    }
+
+    /// A pool whose memory is made known to the system if the backend needs that.
+    fn create_pool(&mut self, config: &PoolConfig) -> Result<BufferPool> {
         BufferPool::new(config)
     }
 

@@ -192,7 +192,7 @@ impl<D: Driver> AsyncIoProvider for Proactor<D> {
     fn open(config: &ProviderConfig) -> Result<Self> {
         config.check()?;
         let mut driver = D::open(config)?;
-        let pool = driver.create_pool(&config.receive_pool)?;
+        let pool = driver.create_pool(D::receive_pool(config))?;
         driver.set_receive_pool(&pool)?;
         let core = Core::new(pool, config.max_operations, driver.now());
         Ok(Self { driver, core, busy_poll: config.busy_poll, drain_limit: config.drain_limit })

@@ -136,6 +136,10 @@ impl Driver for RioDriver {
         })
     }
 
+    fn receive_pool(config: &ProviderConfig) -> &PoolConfig {
+        config.rio.receive_pool.as_ref().unwrap_or(&config.receive_pool)
+    }
+
     fn create_pool(&mut self, config: &PoolConfig) -> Result<BufferPool> {
         registered_pool(&self.registry, config)
     }
