@@ -156,6 +156,9 @@
 /// All send queues together had reached their limit, and this session's was among the longest.
 #define FP_CLOSED_QUEUE_MEMORY 15
 
+/// The peer read nothing of what waited for it for too long.
+#define FP_CLOSED_SLOW_READER 16
+
 /// The session is closed, or is being closed.
 #define FP_SESSION_CLOSED FP_SOCKET_NOT_REGISTERED
 
@@ -342,6 +345,8 @@ typedef struct {
   /// 1: on cores that are shared with other programs, workers wait for their turn and handle what came meanwhile in one go
   /// (SCHED_BATCH, Linux only): more packets for the same processor time, later by up to a time slice.
   uint32_t batch_scheduling;
+  /// How long a client may read nothing of what waits for it, at least 10; 0: no limit.
+  uint32_t unread_limit_ms;
 } fp_server_options;
 
 /// A session of a server. It may be kept for as long as one likes: when the session is gone, the number names nothing, and is

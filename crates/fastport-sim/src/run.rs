@@ -310,6 +310,7 @@ impl Excuses<'_> {
             CloseReason::ByteRate => limits.bytes_per_second.is_some(),
             CloseReason::NoFirstPacket => limits.first_packet.is_some(),
             CloseReason::SlowPacket => limits.unfinished_packet.is_some(),
+            CloseReason::SlowReader => limits.unread.is_some(),
             CloseReason::QueueMemory => limits.queued_bytes.is_some(),
             _ => false,
         }

@@ -275,6 +275,7 @@ fn draw_limits(random: &mut Random, options: &ServiceOptions) -> Limits {
         bytes_per_second: some(1 << 16, 1 << 18).map(|bytes| bytes as u32),
         first_packet: some(10, 2000).map(Duration::from_millis),
         unfinished_packet: some(10, 2000).map(Duration::from_millis),
+        unread: some(10, 2000).map(Duration::from_millis),
         queued_bytes: some(least_queued, least_queued * 2).map(|bytes| bytes as usize),
     }
 }

@@ -193,6 +193,7 @@ fn soak(connections: usize, backend: Choice) -> Outcome<()> {
         packets_per_second: Some(u32::MAX),
         first_packet: Some(PATIENCE),
         unfinished_packet: Some(PATIENCE),
+        unread: Some(PATIENCE),
         ..Limits::default()
     };
     let mut builder = Service::builder(move |_| Echo { closed: Arc::clone(&counter) })

@@ -41,6 +41,11 @@ pub struct Limits {
     /// [`SlowPacket`](crate::CloseReason::SlowPacket). At least 10 ms. The idle limit does not see a client that sends a
     /// byte now and then; this one does.
     pub unfinished_packet: Option<Duration>,
+    /// How long a client may read nothing of what waits for it; then the session is closed with reason
+    /// [`SlowReader`](crate::CloseReason::SlowReader). At least 10 ms. It is looked at four times in that time, so it may
+    /// take half as long again. What a client has to read is one send, of a slot of the send pool at most, beyond what the
+    /// system's own buffers hold.
+    pub unread: Option<Duration>,
     /// Bytes in the send queues of all sessions together; each worker has an equal share of it. Beyond it the sessions with
     /// the most in their queues are closed, with reason [`QueueMemory`](crate::CloseReason::QueueMemory), until a sixteenth
     /// is free again. It is checked once a batch. At least [`SessionOptions::limit_bytes`](crate::SessionOptions::limit_bytes)
@@ -52,12 +57,13 @@ impl Limits {
     /// The shortest time limit.
     pub const MIN_TIME: Duration = Duration::from_millis(10);
 
-    /// True if there is anything to watch in what a session receives.
+    /// True if there is anything to watch in a session.
     pub(crate) fn watch_sessions(&self) -> bool {
         self.packets_per_second.is_some()
             || self.bytes_per_second.is_some()
             || self.first_packet.is_some()
             || self.unfinished_packet.is_some()
+            || self.unread.is_some()
     }
 
     /// Checks them for a service of so many workers, whose sessions may queue and receive so much.
@@ -74,8 +80,8 @@ impl Limits {
                 "{bytes} bytes a second, but one packet may have {max_frame_bytes}; allow at least that, or lower the \
                  framer's limit"
             )
-        } else if is_short(self.first_packet) || is_short(self.unfinished_packet) {
-            format!("a time limit for packets below {:?}", Self::MIN_TIME)
+        } else if [self.first_packet, self.unfinished_packet, self.unread].into_iter().any(is_short) {
+            format!("a time limit for clients below {:?}", Self::MIN_TIME)
         } else if let Some(bytes) = self.queued_bytes.filter(|&bytes| bytes < least_queued) {
             format!(
                 "{bytes} bytes for all send queues, but {workers} workers need {least_queued}, as one session may queue \
@@ -181,6 +187,7 @@ mod tests {
             (Limits { bytes_per_second: Some(99), ..base() }, "allow at least that"),
             (Limits { first_packet: Some(Duration::from_millis(9)), ..base() }, "10ms"),
             (Limits { unfinished_packet: Some(Duration::ZERO), ..base() }, "10ms"),
+            (Limits { unread: Some(Duration::from_millis(9)), ..base() }, "10ms"),
             (Limits { queued_bytes: Some(1999), ..base() }, "lower session.limit_bytes"),
         ] {
             let error = limits.check(2, 1000, 100).unwrap_err().to_string();

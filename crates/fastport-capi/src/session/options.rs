@@ -83,6 +83,8 @@ pub struct fp_server_options {
     /// 1: on cores that are shared with other programs, workers wait for their turn and handle what came meanwhile in one go
     /// (SCHED_BATCH, Linux only): more packets for the same processor time, later by up to a time slice.
     pub batch_scheduling: u32,
+    /// How long a client may read nothing of what waits for it, at least 10; 0: no limit.
+    pub unread_limit_ms: u32,
 }
 
 // SAFETY: numbers and a pointer, the size first.
@@ -159,6 +161,7 @@ impl fp_server_options {
             bytes_per_second: limit(self.max_bytes_per_second),
             first_packet: milliseconds(self.first_packet_limit_ms),
             unfinished_packet: milliseconds(self.unfinished_packet_limit_ms),
+            unread: milliseconds(self.unread_limit_ms),
             queued_bytes: Some(queued_bytes).filter(|bytes| *bytes > 0),
         })
     }
@@ -251,6 +254,7 @@ mod tests {
             handler_threads: 2,
             tick_ms: 50,
             max_packets_per_second: 100,
+            unread_limit_ms: 30_000,
             high_water_bytes: 4096,
             refuse_when_full: 1,
             busy_poll_us: u32::MAX,
@@ -264,6 +268,7 @@ mod tests {
         assert_eq!((options.workers, options.handlers), (3, HandlerThreads::Pool(2)));
         assert_eq!(options.tick, Some(Duration::from_millis(50)));
         assert_eq!(options.limits.packets_per_second, Some(100));
+        assert_eq!(options.limits.unread, Some(Duration::from_secs(30)));
         let session = &options.session;
         assert_eq!((session.low_water_bytes, session.high_water_bytes, session.limit_bytes), (1024, 4096, 16_384));
         assert_eq!(session.overflow, Overflow::Refuse);

@@ -36,9 +36,11 @@ pub const FP_CLOSED_NO_FIRST_PACKET: u32 = 13;
 pub const FP_CLOSED_SLOW_PACKET: u32 = 14;
 /// All send queues together had reached their limit, and this session's was among the longest.
 pub const FP_CLOSED_QUEUE_MEMORY: u32 = 15;
+/// The peer read nothing of what waited for it for too long.
+pub const FP_CLOSED_SLOW_READER: u32 = 16;
 
 /// The names that the library itself gives the reasons, by number.
-const NAMES: [&CStr; 16] = [
+const NAMES: [&CStr; 17] = [
     c"requested",
     c"peer_closed",
     c"reset",
@@ -55,6 +57,7 @@ const NAMES: [&CStr; 16] = [
     c"no_first_packet",
     c"slow_packet",
     c"queue_memory",
+    c"slow_reader",
 ];
 
 /// The name of a reason, such as "peer_closed", for logs and metrics; "unknown" for a number that is none. The text lives as
@@ -94,6 +97,7 @@ mod tests {
             (CloseReason::NoFirstPacket, FP_CLOSED_NO_FIRST_PACKET),
             (CloseReason::SlowPacket, FP_CLOSED_SLOW_PACKET),
             (CloseReason::QueueMemory, FP_CLOSED_QUEUE_MEMORY),
+            (CloseReason::SlowReader, FP_CLOSED_SLOW_READER),
         ] {
             assert_eq!(number_of(reason), (number, 0), "{reason}");
         }
@@ -104,8 +108,8 @@ mod tests {
     fn every_number_has_a_name_and_others_have_none() {
         // SAFETY: the texts are constants.
         let name = |number| unsafe { CStr::from_ptr(fp_close_reason_name(number)) };
-        assert_eq!(name(FP_CLOSED_QUEUE_MEMORY), c"queue_memory");
-        assert_eq!(name(FP_CLOSED_QUEUE_MEMORY + 1), c"unknown");
+        assert_eq!(name(FP_CLOSED_SLOW_READER), c"slow_reader");
+        assert_eq!(name(FP_CLOSED_SLOW_READER + 1), c"unknown");
         assert_eq!(name(u32::MAX), c"unknown");
     }
 }

@@ -40,6 +40,10 @@ pub(crate) struct LimitArgs {
     #[arg(long, value_name = "SECONDS", value_parser = seconds_above_zero)]
     packet_timeout: Option<Duration>,
 
+    /// Close sessions whose client reads nothing of what waits for it for this time.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_above_zero)]
+    read_timeout: Option<Duration>,
+
     /// The most bytes in the send queues of all sessions; beyond it those with the most are closed. At least --send-limit for
     /// each worker.
     #[arg(long, value_name = "BYTES", value_parser = size_bytes)]
@@ -62,6 +66,7 @@ impl LimitArgs {
             bytes_per_second,
             first_packet: self.first_packet_timeout,
             unfinished_packet: self.packet_timeout,
+            unread: self.read_timeout,
             queued_bytes: self.send_memory,
         })
     }

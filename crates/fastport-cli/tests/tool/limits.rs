@@ -74,6 +74,7 @@ fn limits_that_make_no_sense_are_refused_with_a_remedy() {
         (["--max-bytes-per-second", "1K"], 1, "allow at least that"),
         (["--send-memory", "1M"], 1, "lower session.limit_bytes"),
         (["--packet-timeout", "0.001"], 1, "10ms"),
+        (["--read-timeout", "0.001"], 1, "10ms"),
     ] {
         let ended = run(&[&base[..], &limit[..]].concat()).expect_code(code);
         assert!(ended.only_error().contains(words), "{ended:?}");

@@ -1,4 +1,5 @@
-//! The worker's limits for sessions that are open: what clients send, and how much waits to be sent to all of them.
+//! The worker's limits for sessions that are open: what clients send, whether they read, and how much waits to be sent to all
+//! of them.
 
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
@@ -69,10 +70,13 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         let Some(seat) = self.sessions.get_mut(key) else { return };
         let Some(watched) = &mut seat.watched else { return };
         watched.timer = None;
-        if !seat.session.link.is_open() {
+        let link = &seat.session.link;
+        if !link.is_open() {
             return;
         }
-        match watched.watch.overdue(&self.limits, self.desk.now) {
+        match watched.watch.overdue(&link.stats, link.queue.queued(), &self.limits, self.desk.now) {
+            // What it does not read must not stay with the system either.
+            Some(CloseReason::SlowReader) => self.close_session(key, CloseReason::SlowReader, CloseHow::Abort),
             Some(reason) => self.close_session(key, reason, CloseHow::AtOnce),
             None => self.set_watch_timer(key),
         }

@@ -32,6 +32,8 @@ pub enum CloseReason {
     NoFirstPacket,
     /// The peer began a packet and did not finish it in time.
     SlowPacket,
+    /// The peer read nothing of what waited for it for too long.
+    SlowReader,
     /// All send queues together had reached their limit, and this session's was among the longest.
     QueueMemory,
     /// The peer did not read what was sent to it, and the send queue reached its limit.
@@ -46,7 +48,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Number of kinds, for tables of counters.
-    pub(crate) const KINDS: usize = 16;
+    pub(crate) const KINDS: usize = 17;
 
     /// A number for each kind, below [`CloseReason::KINDS`].
     pub(crate) const fn index(self) -> usize {
@@ -66,7 +68,8 @@ impl CloseReason {
             Self::NoFirstPacket => 12,
             Self::SlowPacket => 13,
             Self::QueueMemory => 14,
-            Self::Error(_) => 15,
+            Self::SlowReader => 15,
+            Self::Error(_) => 16,
         }
     }
 
@@ -87,6 +90,7 @@ impl CloseReason {
             Self::ByteRate => "byte_rate",
             Self::NoFirstPacket => "no_first_packet",
             Self::SlowPacket => "slow_packet",
+            Self::SlowReader => "slow_reader",
             Self::QueueMemory => "queue_memory",
             Self::Error(_) => "error",
         }

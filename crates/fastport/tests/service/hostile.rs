@@ -21,6 +21,7 @@ on_every_backend!(
     a_flood_of_bytes_ends_its_session,
     a_client_without_a_first_packet_is_closed,
     a_client_that_does_not_finish_a_packet_is_closed,
+    a_client_that_reads_nothing_is_closed,
     the_longest_queues_go_when_all_are_beyond_their_memory,
 );
 
@@ -143,20 +144,43 @@ fn a_client_that_does_not_finish_a_packet_is_closed(backend: Choice) {
     service.stop();
 }
 
+/// Answers each packet with as many of 50 000 bytes as its id says: far more than the system takes by itself.
+fn answer_much(session: &mut Context<'_>, packet: PacketView<'_>) {
+    let much = pattern(50_000);
+    for _ in 0..usize::from(packet.id.0) {
+        let _ = session.send(packet.id, &much);
+    }
+}
+
+/// The system's buffer for sending is small; by itself it grows to several MiB.
+fn small_buffers() -> SocketOptions {
+    SocketOptions { send_buffer_bytes: Some(16 * 1024), ..SocketOptions::default() }
+}
+
+fn a_client_that_reads_nothing_is_closed(backend: Choice) {
+    let service = Fixture::start(backend, Behaviour { act: answer_much, ..Behaviour::default() }, |builder| {
+        let session = SessionOptions { limit_bytes: 64 << 20, ..SessionOptions::default() };
+        let limits = Limits { unread: Some(Duration::from_millis(40)), ..Limits::default() };
+        builder.session_options(session).socket_options(small_buffers()).limits(limits)
+    });
+    let mut reading = service.client();
+    let mut stalled = service.client();
+    assert_eq!(stalled.ask(1, b"polite at first"), (1, pattern(50_000)));
+    stalled.send(400, b"too much to be left unread");
+    assert_eq!(service.closed().1, CloseReason::SlowReader);
+    assert_eq!(reading.ask(1, b"still here"), (1, pattern(50_000)));
+    service.await_stats("one client less", |stats| stats.closed(CloseReason::SlowReader) == 1 && stats.sessions == 1);
+    drop((reading, stalled));
+    let (report, _) = service.stop();
+    assert_eq!(report.stats.queued_bytes, 0);
+}
+
 fn the_longest_queues_go_when_all_are_beyond_their_memory(backend: Choice) {
     const QUEUED: usize = 4 << 20;
-    // Far more than the system takes by itself.
-    let answer = |session: &mut Context<'_>, packet: PacketView<'_>| {
-        let much = pattern(50_000);
-        for _ in 0..usize::from(packet.id.0) {
-            let _ = session.send(packet.id, &much);
-        }
-    };
-    let service = Fixture::start(backend, Behaviour { act: answer, ..Behaviour::default() }, |builder| {
+    let service = Fixture::start(backend, Behaviour { act: answer_much, ..Behaviour::default() }, |builder| {
         let session = SessionOptions { limit_bytes: QUEUED, ..SessionOptions::default() };
-        let socket = SocketOptions { send_buffer_bytes: Some(16 * 1024), ..SocketOptions::default() };
         let limits = Limits { queued_bytes: Some(QUEUED), ..Limits::default() };
-        builder.session_options(session).socket_options(socket).limits(limits)
+        builder.session_options(session).socket_options(small_buffers()).limits(limits)
     });
     let mut modest = service.client();
     modest.send(1, b"little");
