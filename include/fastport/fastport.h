@@ -83,7 +83,7 @@
 /// It was cancelled before it had an effect.
 #define FP_STATUS_CANCELLED 2
 
-/// Its time ran out.
+/// Its time ran out: the system has given the peer up.
 #define FP_STATUS_TIMEOUT 3
 
 /// A completion of fp_provider_send or one of its kin.

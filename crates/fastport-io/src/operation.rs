@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::Shutdown;
 
 use crate::buffer::{Lease, ReceiveBuffer};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::slab::Key;
 use crate::socket::Socket;
 
@@ -144,19 +144,26 @@ pub enum Status {
     Error = 1,
     /// It was cancelled before it had an effect.
     Cancelled = 2,
-    /// Its time ran out.
+    /// Its time ran out: the system has given the peer up.
     Timeout = 3,
+}
+
+impl Status {
+    /// The outcome of which this is the result.
+    pub fn of<T>(result: &Result<T>) -> Self {
+        match result {
+            Ok(_) => Self::Success,
+            Err(error) if error.is_cancelled() => Self::Cancelled,
+            Err(error) if matches!(error.code(), ErrorCode::ConnectionTimeout | ErrorCode::Timeout) => Self::Timeout,
+            Err(_) => Self::Error,
+        }
+    }
 }
 
 impl Completion {
     /// The outcome in one word.
     pub fn status(&self) -> Status {
-        match &self.result {
-            Ok(_) => Status::Success,
-            Err(error) if error.is_cancelled() => Status::Cancelled,
-            Err(error) if error.code() == crate::ErrorCode::Timeout => Status::Timeout,
-            Err(_) => Status::Error,
-        }
+        Status::of(&self.result)
     }
 
     /// The error, if it failed.
@@ -264,5 +271,22 @@ impl<'a> IntoIterator for &'a CompletionBatch {
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_the_system_has_given_up_ran_out_of_time() {
+        for (os_code, status) in [
+            (libc::ETIMEDOUT, Status::Timeout),
+            (libc::ECANCELED, Status::Cancelled),
+            (libc::ECONNRESET, Status::Error),
+        ] {
+            assert_eq!(Status::of::<u32>(&Err(Error::from_os(os_code))), status);
+        }
+        assert_eq!(Status::of(&Ok(0)), Status::Success);
     }
 }

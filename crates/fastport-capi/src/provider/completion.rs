@@ -1,6 +1,6 @@
 //! What comes back from an operation, as C sees it.
 
-use fastport_io::Result;
+use fastport_io::{Result, Status};
 
 use super::socket::{FP_NO_SOCKET, fp_socket};
 
@@ -10,7 +10,7 @@ pub const FP_STATUS_SUCCESS: u32 = 0;
 pub const FP_STATUS_ERROR: u32 = 1;
 /// It was cancelled before it had an effect.
 pub const FP_STATUS_CANCELLED: u32 = 2;
-/// Its time ran out.
+/// Its time ran out: the system has given the peer up.
 pub const FP_STATUS_TIMEOUT: u32 = 3;
 
 /// A completion of fp_provider_send or one of its kin.
@@ -64,18 +64,15 @@ pub(super) struct Subject {
 
 impl Subject {
     pub(super) fn completed(&self, result: &Result<u32>, time_ns: u64) -> fp_completion {
-        let (status, bytes, error, system_error) = match result {
-            Ok(bytes) => (FP_STATUS_SUCCESS, *bytes, 0, 0),
-            Err(error) => {
-                let status = if error.is_cancelled() {
-                    FP_STATUS_CANCELLED
-                } else if error.code() == fastport_io::ErrorCode::Timeout {
-                    FP_STATUS_TIMEOUT
-                } else {
-                    FP_STATUS_ERROR
-                };
-                (status, 0, error.number(), error.os_code())
-            }
+        let status = match Status::of(result) {
+            Status::Success => FP_STATUS_SUCCESS,
+            Status::Error => FP_STATUS_ERROR,
+            Status::Cancelled => FP_STATUS_CANCELLED,
+            Status::Timeout => FP_STATUS_TIMEOUT,
+        };
+        let (bytes, error, system_error) = match result {
+            Ok(bytes) => (*bytes, 0, 0),
+            Err(error) => (0, error.number(), error.os_code()),
         };
         fp_completion {
             context: self.context,
