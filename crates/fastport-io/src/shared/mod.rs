@@ -46,7 +46,9 @@ use crate::buffer::{BufferPool, PoolConfig, ReceiveBuffer, Region, SendBuffer, S
 use crate::config::ProviderConfig;
 use crate::error::{Error, Rejected, Result};
 use crate::info::ProviderInfo;
-use crate::operation::{CloseMode, Completion, CompletionBatch, Direction, OpId, OpKind, Payload, RegionId, SocketId};
+use crate::operation::{
+    CloseMode, Completion, CompletionBatch, Direction, OpId, OpKind, Payload, RegionId, SendAtOnce, SocketId,
+};
 use crate::provider::AsyncIoProvider;
 use crate::slab::Key;
 use crate::socket::Socket;
@@ -126,6 +128,14 @@ impl<P: AsyncIoProvider> SharedProvider<P> {
                 (OpKind::Receive, received.map_err(|rejected| (rejected.error, Payload::Buffer(rejected.returned))))
             }
             Request::ReceiveStream(socket) => (OpKind::ReceiveStream, plain(provider.receive_stream(socket, context))),
+            Request::SendRegistered(socket, region, range) => {
+                let sent = provider.send_registered(socket, region, range.start, range.len(), context);
+                (OpKind::Send, plain(sent))
+            }
+            Request::ReceiveRegistered(socket, region, range) => {
+                let received = provider.receive_registered(socket, region, range.start, range.len(), context);
+                (OpKind::Receive, plain(received))
+            }
             Request::Accept(socket) => (OpKind::Accept, plain(provider.accept(socket, context))),
             Request::AcceptStream(socket) => (OpKind::AcceptStream, plain(provider.accept_stream(socket, context))),
             Request::Connect(socket, address) => (OpKind::Connect, plain(provider.connect(socket, &address, context))),
@@ -281,6 +291,12 @@ impl<P: AsyncIoProvider> AsyncIoProvider for SharedProvider<P> {
 
     fn send(&mut self, socket: SocketId, buffers: SendBuffers, context: u64) -> Result<OpId, Rejected<SendBuffers>> {
         self.provider.send(socket, buffers, context)
+    }
+
+    const SENDS_AT_ONCE: usize = P::SENDS_AT_ONCE;
+
+    fn send_at_once(&mut self, sends: &mut [SendAtOnce<'_>]) {
+        self.provider.send_at_once(sends);
     }
 
     fn receive(

@@ -1,7 +1,7 @@
 //! The handle by which other threads reach a provider.
 
 use std::net::SocketAddr;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::mailbox::Mailbox;
 use crate::buffer::SendBuffer;
 use crate::error::{Error, ErrorCode, Rejected, Result};
-use crate::operation::{CloseMode, SocketId};
+use crate::operation::{CloseMode, RegionId, SocketId};
 use crate::socket::Socket;
 
 /// Submits to a [`super::SharedProvider`] from any thread. Cheap to clone; may outlive the provider.
@@ -42,6 +42,9 @@ pub(super) enum Request {
     Send(SocketId, SharedBytes),
     Receive(SocketId, Box<[u8]>),
     ReceiveStream(SocketId),
+    /// The range is in bytes of the region.
+    SendRegistered(SocketId, RegionId, Range<usize>),
+    ReceiveRegistered(SocketId, RegionId, Range<usize>),
     /// The deadline, so that time spent in the mailbox counts.
     Timeout(Instant),
     Cancel(Ticket),
@@ -133,6 +136,34 @@ impl Remote {
     /// See the type.
     pub fn receive_stream(&self, socket: SocketId, context: u64) -> Result<Ticket> {
         self.post(context, Request::ReceiveStream(socket))
+    }
+
+    /// Sends a range of bytes out of a region that the owner has registered, and whose bytes only the owner can write.
+    ///
+    /// # Errors
+    /// See the type.
+    pub fn send_registered(
+        &self,
+        socket: SocketId,
+        region: RegionId,
+        range: Range<usize>,
+        context: u64,
+    ) -> Result<Ticket> {
+        self.post(context, Request::SendRegistered(socket, region, range))
+    }
+
+    /// Receives once into a range of bytes of a region that the owner has registered, and whose bytes only the owner can read.
+    ///
+    /// # Errors
+    /// See the type.
+    pub fn receive_registered(
+        &self,
+        socket: SocketId,
+        region: RegionId,
+        range: Range<usize>,
+        context: u64,
+    ) -> Result<Ticket> {
+        self.post(context, Request::ReceiveRegistered(socket, region, range))
     }
 
     /// Completes `delay` from now.

@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{NO_OPERATION, Remote, SharedProvider};
+use crate::buffer::Region;
 use crate::config::ProviderConfig;
 use crate::error::{ErrorCode, Rejected};
-use crate::operation::{CloseMode, Completion, CompletionBatch, OpKind, Payload, SocketId};
+use crate::operation::{CloseMode, Completion, CompletionBatch, OpKind, Payload, RegionId, SocketId};
 use crate::provider::AsyncIoProvider;
 use crate::socket::Socket;
 use crate::{Visitor, supported, with_backend};
@@ -19,6 +21,7 @@ use crate::{Visitor, supported, with_backend};
 const LIMIT: Duration = Duration::from_secs(30);
 
 const DEAD: SocketId = SocketId::from_bits(0xFFFF_0000_0001);
+const NO_REGION: RegionId = RegionId::from_bits(0xFFFF_0000_0001);
 
 /// Runs a generic function with each backend's provider, shared.
 macro_rules! on_every_backend {
@@ -119,6 +122,8 @@ fn refused<P: AsyncIoProvider>(mut provider: SharedProvider<P>) {
     remote.accept_stream(DEAD, 5).unwrap();
     remote.connect(DEAD, ([127, 0, 0, 1], 1).into(), 6).unwrap();
     remote.close(DEAD, CloseMode::Abortive, 7).unwrap();
+    remote.send_registered(DEAD, NO_REGION, 0..1, 8).unwrap();
+    remote.receive_registered(DEAD, NO_REGION, 0..1, 9).unwrap();
     let kinds = [
         OpKind::Send,
         OpKind::Receive,
@@ -127,17 +132,55 @@ fn refused<P: AsyncIoProvider>(mut provider: SharedProvider<P>) {
         OpKind::AcceptStream,
         OpKind::Connect,
         OpKind::Close,
+        OpKind::Send,
+        OpKind::Receive,
     ];
     for (context, kind) in (1..).zip(kinds) {
         let completion = next(&mut provider);
         assert_eq!((completion.context, completion.kind, completion.more), (context, kind, false));
         assert_eq!(completion.error().unwrap().code(), ErrorCode::SocketNotRegistered);
         if let Payload::Buffer(buffer) = completion.payload {
-            assert_eq!((completion.kind, buffer.capacity()), (OpKind::Receive, 16));
+            assert_eq!((completion.context, buffer.capacity()), (2, 16));
         } else {
-            assert_ne!(completion.kind, OpKind::Receive);
+            assert_ne!(completion.context, 2);
         }
     }
+}
+
+#[test]
+fn registered_memory_is_sent_and_filled_for_other_threads() {
+    on_every_backend!(registered);
+}
+
+fn registered<P: AsyncIoProvider>(mut provider: SharedProvider<P>) {
+    let (mut far, near) = pair();
+    let socket = provider.attach(near).unwrap();
+    let region = provider.register_region(Region::new(4096).unwrap()).unwrap();
+    provider.region_mut(region).unwrap()[100..105].copy_from_slice(b"hello");
+    let remote = provider.remote();
+    let poster = thread::spawn(move || {
+        remote.send_registered(socket, region, 100..105, 1).unwrap();
+        remote.receive_registered(socket, region, 200..210, 2).unwrap();
+        // The region ends before.
+        remote.send_registered(socket, region, 4000..5000, 3).unwrap();
+        remote.receive_registered(socket, region, Range { start: 9, end: 3 }, 4).unwrap();
+    });
+    let mut greeting = [0; 5];
+    poster.join().unwrap();
+    let mut results: HashMap<u64, crate::Result<u32>> = HashMap::new();
+    while results.len() < 3 {
+        let completion = next(&mut provider);
+        results.insert(completion.context, completion.result);
+    }
+    far.read_exact(&mut greeting).unwrap();
+    assert_eq!((&greeting, results[&1].clone()), (b"hello", Ok(5)));
+    for refused in [3, 4] {
+        assert_eq!(results[&refused].clone().unwrap_err().code(), ErrorCode::InvalidBuffer);
+    }
+    far.write_all(b"goodbye").unwrap();
+    let received = next(&mut provider);
+    assert_eq!((received.context, received.kind, received.result), (2, OpKind::Receive, Ok(7)));
+    assert_eq!(&provider.region_mut(region).unwrap()[200..207], b"goodbye");
 }
 
 #[test]
