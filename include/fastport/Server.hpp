@@ -201,6 +201,8 @@ public:
     int32_t Connect(const char* address, uint64_t token, const ConnectOptions& options = ConnectOptions()) noexcept {
         return fp_server_connect(mBridge.mServer, address, token, &options);
     }
+    // Makes none any more that was asked for with `token`: an attempt under way, or its wait, ends with OnConnectFailed.
+    int32_t CancelConnect(uint64_t token) noexcept { return fp_server_cancel_connect(mBridge.mServer, token); }
 
     // The port of the first address, or of another one; 0 before Start.
     uint16_t Port(uint32_t index = 0) const noexcept {

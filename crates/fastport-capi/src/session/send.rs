@@ -162,6 +162,21 @@ pub unsafe extern "C" fn fp_server_connect(
     })
 }
 
+/// Makes no connection any more that fp_server_connect was asked for with `token`. An attempt that is under way, or waits for its
+/// time, ends with `connect_failed` and FP_CANCELLED. A connection that stands lives on, and is not made again when it is
+/// lost.
+///
+/// Any thread may call.
+#[unsafe(no_mangle)]
+pub extern "C" fn fp_server_cancel_connect(server: fp_server, token: u64) -> i32 {
+    guard(|| {
+        with_handle(server, |handle| {
+            handle.cancel_connect(token);
+            Ok(())
+        })
+    })
+}
+
 /// Says inside a callback that it has failed, for layers over this one whose language has exceptions: when the callback
 /// returns, `what` is logged and counted, and the session, if the callback had one, is reset with reason
 /// FP_CLOSED_CALLBACK_FAILED. `what` may be NULL.

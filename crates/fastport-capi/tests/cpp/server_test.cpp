@@ -212,6 +212,14 @@ TEST("failures tell why") {
     CHECK(client.Start() && client.Connect("127.0.0.1:1", 3) == FP_OK);
     const Event failed = recorder.Await("connect failed");
     CHECK(failed.number == 3 && !failed.payload.empty());
+
+    fastport::ConnectOptions again;
+    again.reconnect = 1;
+    again.first_wait_ms = again.longest_wait_ms = 3'600'000;
+    CHECK(client.Connect("127.0.0.1:1", 4, again) == FP_OK);
+    CHECK(recorder.Await("connect failed").number == 4);
+    CHECK(client.CancelConnect(4) == FP_OK);
+    CHECK(recorder.Await("connect failed").number == 4);
 }
 
 int main(int argc, char** argv) { return check::Run(argc, argv); }

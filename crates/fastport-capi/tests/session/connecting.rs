@@ -2,10 +2,10 @@
 
 use std::ffi::CString;
 
-use fastport_capi::error::{FP_CONNECTION_REFUSED, FP_INVALID_ARGUMENT, FP_NOT_INITIALIZED};
+use fastport_capi::error::{FP_CANCELLED, FP_CONNECTION_REFUSED, FP_INVALID_ARGUMENT, FP_NOT_INITIALIZED};
 use fastport_capi::session::options::fp_connect_options;
 use fastport_capi::session::reason::FP_CLOSED_REQUESTED;
-use fastport_capi::session::send::{fp_server_connect, fp_session_close};
+use fastport_capi::session::send::{fp_server_cancel_connect, fp_server_connect, fp_session_close};
 
 use super::probe::{Event, OnPacket, Server, done, options, send};
 
@@ -55,6 +55,28 @@ fn a_failure_tells_token_number_and_words_for_each_attempt() {
         let Event::ConnectFailed { token: 7, error, message } = client.event() else { panic!("not refused") };
         assert_eq!(error, FP_CONNECTION_REFUSED);
         assert!(!message.is_empty());
+    }
+}
+
+#[test]
+fn a_wait_for_the_next_attempt_can_be_cancelled() {
+    let client = Server::start(&options(), nothing());
+    let (taken, _) = client.client();
+    let address = CString::new(taken.0.local_addr().unwrap().to_string()).unwrap();
+    let options = fp_connect_options {
+        struct_bytes: size_of::<fp_connect_options>(),
+        time_limit_ms: 10_000,
+        reconnect: 1,
+        first_wait_ms: 3_600_000,
+        longest_wait_ms: 3_600_000,
+        attempts: 0,
+    };
+    // SAFETY: the text ends with a zero, the options are as long as they say.
+    done(unsafe { fp_server_connect(client.handle, address.as_ptr(), 8, &raw const options) });
+    for expected in [FP_CONNECTION_REFUSED, FP_CANCELLED] {
+        let Event::ConnectFailed { token: 8, error, .. } = client.event() else { panic!("no failure") };
+        assert_eq!(error, expected);
+        done(fp_server_cancel_connect(client.handle, 8));
     }
 }
 

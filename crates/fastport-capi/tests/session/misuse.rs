@@ -8,8 +8,8 @@ use fastport_capi::session::callbacks::fp_server_callbacks;
 use fastport_capi::session::options::fp_server_options;
 use fastport_capi::session::report::{fp_server_statistics, fp_stop_report};
 use fastport_capi::session::send::{
-    fp_callback_failed, fp_server_broadcast, fp_server_connect, fp_session_abort, fp_session_close, fp_session_forward,
-    fp_session_is_open, fp_session_send,
+    fp_callback_failed, fp_server_broadcast, fp_server_cancel_connect, fp_server_connect, fp_session_abort,
+    fp_session_close, fp_session_forward, fp_session_is_open, fp_session_send,
 };
 use fastport_capi::session::{
     fp_server_address, fp_server_backend, fp_server_begin_stop, fp_server_create, fp_server_destroy,
@@ -38,6 +38,7 @@ fn handles_that_are_none_are_refused_by_every_call() {
                 fp_server_address(wrong, 0, null_mut(), 0, null_mut()),
                 fp_server_get_statistics(wrong, null_mut()),
                 fp_server_connect(wrong, c"127.0.0.1:1".as_ptr(), 0, null()),
+                fp_server_cancel_connect(wrong, 0),
                 fp_server_broadcast(wrong, null(), 0, 0, null(), 0, null_mut()),
                 fp_session_send(wrong, 1, 0, null(), 0),
                 fp_session_forward(wrong, 1),

@@ -11,6 +11,7 @@ use fastport_io::{AsyncIoProvider, Completion, Error, ErrorCode};
 
 use super::delivery::Delivery;
 use super::mailbox::ConnectRequest;
+use super::seats::Seat;
 use super::worker::{Timer, Worker};
 use crate::framer::Framer;
 use crate::session::{CloseHow, CloseReason, Link};
@@ -154,6 +155,28 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
         connector.is_waiting = true;
         self.timers.insert(self.desk.now + connector.wait, Timer::Connector(key));
         connector.wait = (connector.wait * 2).min(reconnect.longest_wait);
+    }
+
+    /// No connection with this token is to be made any more.
+    pub(super) fn cancel_connectors(&mut self, token: u64) {
+        let connectors = self.connectors.iter().filter(|(_, connector)| connector.request.token == token);
+        for key in connectors.map(|(key, _)| key).collect::<Vec<_>>() {
+            let Some(connector) = self.connectors.get_mut(key) else { continue };
+            connector.request.options.reconnect = None;
+            let error = Error::new(ErrorCode::Cancelled, "the connection is not wanted any more");
+            if connector.is_waiting {
+                // The timer finds nothing when it is due.
+                self.attempt_failed(key, &error);
+                continue;
+            }
+            let bits = NonZeroU64::new(key.to_bits());
+            let is_attempt = |seat: &Seat| seat.connector == bits && seat.session.link.is_connecting();
+            let attempt = self.sessions.iter().find(|(_, seat)| is_attempt(seat)).map(|(session, _)| session);
+            if let Some(session) = attempt {
+                self.keep_error(key, error);
+                self.close_session(session, CloseReason::Requested, CloseHow::Abort);
+            }
+        }
     }
 
     /// The service stops: what waits for its next attempt waits no longer.

@@ -114,6 +114,16 @@ impl Handle {
         posted
     }
 
+    /// Makes no connection any more that [`connect`](Self::connect) was asked for with `token`. An attempt that is under way,
+    /// or waits for its time, ends: the handler is told by `connect_failed` with [`Cancelled`](fastport_io::ErrorCode::Cancelled).
+    /// A connection that stands lives on, and is not made again when it is lost.
+    pub fn cancel_connect(&self, token: u64) {
+        for port in &self.hub.ports {
+            // A worker that has ended connects nowhere anyway.
+            let _ = port.mailbox.order(Command::CancelConnect { token });
+        }
+    }
+
     /// Closes the listeners. Sessions live on.
     pub fn stop_accepting(&self) {
         for port in &self.hub.ports {

@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Adopt { socket: Socket, peer: SocketAddr },
     /// Make a connection.
     Connect(Box<ConnectRequest>),
+    /// Make none any more that was asked for with this token.
+    CancelConnect { token: u64 },
     /// Close the listeners.
     StopAccepting,
     /// Drain for at most that long, and end.

@@ -249,6 +249,7 @@ impl<P: AsyncIoProvider, F: Framer, D: Delivery<F>> Worker<P, F, D> {
             Command::CountPanic => self.desk.stats.handler_panics += 1,
             Command::Adopt { socket, peer } => self.adopt(socket, peer),
             Command::Connect(request) => self.begin_connector(*request),
+            Command::CancelConnect { token } => self.cancel_connectors(token),
             Command::StopAccepting => self.close_listeners(),
             Command::Stop { drain_limit } => self.begin_stop(drain_limit),
         }

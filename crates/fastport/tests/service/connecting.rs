@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastport::{CloseReason, ConnectOptions, Reconnect};
 use fastport_io::socket::{listen, stream_socket};
@@ -19,12 +19,23 @@ on_every_backend!(
     failed_attempts_are_repeated_up_to_their_limit,
     a_requested_close_is_not_connected_again,
     connecting_to_nowhere_does_not_hold_up_the_stop,
+    a_cancelled_connect_ends_its_attempt_or_its_wait_and_no_other,
+    a_connection_that_stands_outlives_the_cancellation_but_is_not_made_again,
 );
 
 fn quick_reconnect(attempts: Option<u32>) -> ConnectOptions {
     let wait = Duration::from_millis(5);
     let reconnect = Reconnect { first_wait: wait, longest_wait: 4 * wait, attempts };
     ConnectOptions { reconnect: Some(reconnect), ..ConnectOptions::default() }
+}
+
+/// Waits until no more places among the sessions are taken than these.
+fn await_places(service: &Fixture, taken: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while service.handle().sessions() > taken {
+        assert!(Instant::now() < deadline, "a connector holds its place");
+        std::thread::yield_now();
+    }
 }
 
 fn a_service_connects_to_another_and_talks(backend: Choice) {
@@ -129,11 +140,7 @@ fn failed_attempts_are_repeated_up_to_their_limit(backend: Choice) {
         service.wait_for("failure", |event| matches!(event, Event::ConnectFailed(9, ..)).then_some(()));
     }
     // Given up: its place among the sessions is free.
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while service.handle().sessions() > 0 {
-        assert!(std::time::Instant::now() < deadline, "the connector holds its place");
-        std::thread::yield_now();
-    }
+    await_places(&service, 0);
     let (report, _) = service.stop();
     assert_eq!(report.stats.connect_failures, 3);
 }
@@ -160,4 +167,55 @@ fn connecting_to_nowhere_does_not_hold_up_the_stop(backend: Choice) {
     let (report, _) = service.stop();
     assert_eq!(report.aborted, 0);
     assert!(handle.connect(nowhere.address, 1, ConnectOptions::default()).is_err());
+}
+
+fn a_cancelled_connect_ends_its_attempt_or_its_wait_and_no_other(backend: Choice) {
+    let service = Fixture::start(backend, Behaviour::default(), |builder| builder.workers(2));
+    let (handle, nowhere) = (service.handle(), nowhere());
+    let unused = stream_socket(&localhost()).unwrap();
+    unused.bind(&localhost()).unwrap();
+    let refusing = unused.local_addr().unwrap();
+    let failure = |token| {
+        service.wait_for("failure", |event| match event {
+            Event::ConnectFailed(of, _, code) if *of == token => Some(*code),
+            _ => None,
+        })
+    };
+    // An attempt under way; a wait of an hour for the next one, which cannot begin before the first has failed; and one that
+    // nobody cancels.
+    handle.connect(nowhere.address, 1, quick_reconnect(None)).unwrap();
+    let hour = Duration::from_secs(3600);
+    let reconnect = Some(Reconnect { first_wait: hour, longest_wait: hour, attempts: None });
+    handle.connect(refusing, 2, ConnectOptions { reconnect, ..ConnectOptions::default() }).unwrap();
+    handle.connect(nowhere.address, 3, ConnectOptions::default()).unwrap();
+    assert_eq!(failure(2), ErrorCode::ConnectionRefused);
+    for token in [1, 2] {
+        handle.cancel_connect(token);
+        assert_eq!(failure(token), ErrorCode::Cancelled);
+    }
+    // Dead tokens are nobody's.
+    handle.cancel_connect(2);
+    handle.cancel_connect(99);
+    service.await_stats("the other attempt", |stats| stats.sessions == 1);
+    await_places(&service, 1);
+    let (report, _) = service.stop();
+    assert_eq!(report.stats.connect_failures, 4, "refused once, cancelled twice, and the stop of the service");
+}
+
+fn a_connection_that_stands_outlives_the_cancellation_but_is_not_made_again(backend: Choice) {
+    let service = Fixture::echo(backend);
+    let listener = TcpListener::bind(localhost()).unwrap();
+    let handle = service.handle();
+    handle.connect(listener.local_addr().unwrap(), 5, quick_reconnect(None)).unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    service.wait_for("connected session", |event| matches!(event, Event::Connected(_, 5)).then_some(()));
+    handle.cancel_connect(5);
+    stream.write_all(&frame(1, b"x")).unwrap();
+    stream.read_exact(&mut [0; 5]).unwrap();
+    drop(stream);
+    assert_eq!(service.closed().1, CloseReason::PeerClosed);
+    await_places(&service, 0);
+    let (report, _) = service.stop();
+    assert_eq!(report.stats.connected, 1);
 }
