@@ -68,6 +68,9 @@ pub trait Handler<F: Framer = PacketFramer>: Send + 'static {
     fn closed(&mut self, session: SessionId, reason: CloseReason, stats: &SessionStats) {}
 
     /// The period set by [`ServiceBuilder::tick`](crate::ServiceBuilder::tick) is over. Late ticks are not made up for.
+    ///
+    /// For what is to happen at other times a handler can have a [`TimerWheel`](crate::TimerWheel), and take out here what is
+    /// due (`examples/world.rs`).
     fn tick(&mut self, now: Instant) {}
 }
 
