@@ -16,7 +16,7 @@ const STEPS: u32 = 160;
 
 /// Packets a second, a bar for each backend; of repeated runs the bar is the median, and a line leads from the slowest to the
 /// fastest.
-pub(super) fn rates(groups: &[&Group<'_>]) -> Result<String, Box<dyn Error>> {
+pub(super) fn rates(groups: &[Group<'_>]) -> Result<String, Box<dyn Error>> {
     let top = groups.iter().flat_map(|group| &group.runs).map(|run| run.packets_per_second()).fold(1.0, f64::max);
     let names: Vec<String> = groups.iter().map(|group| name(group)).collect();
     draw(|area| {
@@ -55,7 +55,7 @@ pub(super) fn rates(groups: &[&Group<'_>]) -> Result<String, Box<dyn Error>> {
 
 /// Round trips by percentile, a line for each backend: both axes are logarithmic, the lower one in what is left of the
 /// requests.
-pub(super) fn percentiles(groups: &[&Group<'_>]) -> Result<String, Box<dyn Error>> {
+pub(super) fn percentiles(groups: &[Group<'_>]) -> Result<String, Box<dyn Error>> {
     let lines: Vec<Vec<(f64, f64)>> = groups.iter().map(|group| percentile_line(group)).collect();
     let times = || lines.iter().flatten().map(|(_, time)| *time);
     let (bottom, top) = (times().fold(f64::INFINITY, f64::min), times().fold(0.0, f64::max));
@@ -155,7 +155,7 @@ mod tests {
     use fastport_io::Backend;
 
     /// Where the bars begin, in pixels from above.
-    fn bars(groups: &[&Group<'_>]) -> Vec<u32> {
+    fn bars(groups: &[Group<'_>]) -> Vec<u32> {
         let svg = rates(groups).unwrap();
         let bars = svg.lines().filter(|line| line.starts_with("<rect") && line.contains(r#"stroke="none""#));
         let number = |line: &str, name: &str| -> u32 {
@@ -186,7 +186,6 @@ mod tests {
     fn every_backend_is_drawn_and_named_in_both_plots() {
         let outcomes = [example("plain", Backend::Epoll, 100), example("plain", Backend::IoUring, 90)];
         let groups = grouped(&outcomes);
-        let groups: Vec<&Group<'_>> = groups.iter().collect();
         for svg in [rates(&groups).unwrap(), percentiles(&groups).unwrap()] {
             assert!(svg.contains("epoll") && svg.contains("io_uring"), "{svg}");
         }
@@ -201,7 +200,6 @@ mod tests {
         let outcomes =
             [example("silent", Backend::Epoll, 0), Outcome { round: 2, ..example("silent", Backend::Epoll, 0) }];
         let groups = grouped(&outcomes);
-        let groups: Vec<&Group<'_>> = groups.iter().collect();
         assert!(rates(&groups).unwrap().starts_with("<svg"));
         assert!(percentiles(&groups).unwrap().contains("No round trip"));
     }

@@ -24,10 +24,8 @@ p.lost { color: #b00020; font-weight: 600 }
 /// Writes the page. Workloads and backends come in the order in which they first ran.
 pub(super) fn write(output: &mut dyn Write, outcomes: &[Outcome]) -> io::Result<()> {
     let groups = grouped(outcomes);
-    let mut sections = Vec::new();
-    for groups in groups.chunk_by(|one, other| one.median().workload == other.median().workload) {
-        sections.push(section(&groups.iter().collect::<Vec<_>>())?);
-    }
+    let workloads = groups.chunk_by(|one, other| one.median().workload == other.median().workload);
+    let sections = workloads.map(section).collect::<io::Result<Vec<_>>>()?;
     let lost = outcomes.iter().filter(|outcome| !outcome.is_complete()).count();
     let page = html! {
         (DOCTYPE)
@@ -41,8 +39,8 @@ pub(super) fn write(output: &mut dyn Write, outcomes: &[Outcome]) -> io::Result<
             body {
                 h1 { "FastPort benchmark" }
                 p {
-                    "fastport " (env!("CARGO_PKG_VERSION")) " on " (std::env::consts::OS) ", " (std::env::consts::ARCH) ", "
-                    (outcomes.len()) " runs. Of runs that were repeated the one with the median rate is shown."
+                    "fastport " (env!("CARGO_PKG_VERSION")) " on " (std::env::consts::OS) ", " (std::env::consts::ARCH) "; runs: "
+                    (outcomes.len()) ". Of those that were repeated the one with the median rate is shown."
                 }
                 @if lost > 0 {
                     p.lost { (lost) " of the runs lost requests or sessions; their figures say little." }
@@ -57,7 +55,7 @@ pub(super) fn write(output: &mut dyn Write, outcomes: &[Outcome]) -> io::Result<
 }
 
 /// The plots of a workload.
-fn section(groups: &[&Group<'_>]) -> io::Result<Markup> {
+fn section(groups: &[Group<'_>]) -> io::Result<Markup> {
     let outcome = groups[0].median();
     let workload = &outcome.workload;
     let plots = chart::rates(groups).and_then(|rates| Ok([rates, chart::percentiles(groups)?]));

@@ -18,10 +18,10 @@ use crate::args::ReportArgs;
 use crate::failure::{Failure, Result};
 
 /// Where results go, opened before the first run: a file that cannot be written is known at once, not after minutes.
-pub(crate) struct Destinations(Vec<(Writer, Destination)>);
+pub(crate) struct Destinations(Vec<(Format, Destination)>);
 
-/// Writes results in one format.
-type Writer = fn(&mut dyn Write, &[Outcome]) -> io::Result<()>;
+/// What writes results in a format.
+type Format = fn(&mut dyn Write, &[Outcome]) -> io::Result<()>;
 
 /// A file, or standard output.
 enum Destination {
@@ -36,10 +36,10 @@ impl Destinations {
     /// If a file cannot be created, or more than one is to go to standard output.
     pub(crate) fn open(args: &ReportArgs) -> Result<Self> {
         let mut destinations = Vec::new();
-        for (path, writer) in [(&args.csv, csv::write as Writer), (&args.json, json::write), (&args.html, html::write)]
+        for (path, format) in [(&args.csv, csv::write as Format), (&args.json, json::write), (&args.html, html::write)]
         {
             if let Some(path) = path {
-                destinations.push((writer, Destination::open(path)?));
+                destinations.push((format, Destination::open(path)?));
             }
         }
         let destinations = Self(destinations);
@@ -62,8 +62,8 @@ impl Destinations {
         } else {
             write_to("standard output", &mut io::stdout().lock(), |output| writeln!(output, "{table}"))?;
         }
-        for (write, destination) in self.0 {
-            destination.write(|output| write(output, outcomes))?;
+        for (format, destination) in self.0 {
+            destination.write(|output| format(output, outcomes))?;
         }
         Ok(())
     }
