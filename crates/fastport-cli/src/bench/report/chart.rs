@@ -2,7 +2,6 @@
 
 use std::error::Error;
 
-use plotters::coord::ranged1d::IntoSegmentedCoord;
 use plotters::prelude::*;
 
 use super::group::Group;
@@ -18,34 +17,34 @@ const STEPS: u32 = 160;
 /// fastest.
 pub(super) fn rates(groups: &[Group<'_>]) -> Result<String, Box<dyn Error>> {
     let top = groups.iter().flat_map(|group| &group.runs).map(|run| run.packets_per_second()).fold(1.0, f64::max);
-    let names: Vec<String> = groups.iter().map(|group| name(group)).collect();
+    let width = groups.len() as f64;
     draw(|area| {
         let mut chart = ChartBuilder::on(area)
             .caption("Packets a second", FONT)
             .margin(8)
             .x_label_area_size(28)
             .y_label_area_size(80)
-            .build_cartesian_2d(names.as_slice().into_segmented(), 0.0..top * 1.1)?;
+            .build_cartesian_2d(0.0..width, 0.0..top * 1.1)?;
         chart
             .configure_mesh()
             .disable_x_mesh()
             .max_light_lines(1)
             .label_style(FONT)
-            .x_label_formatter(&|place| match place {
-                SegmentValue::CenterOf(name) => (*name).clone(),
-                _ => String::new(),
+            // The bars' edges and their middles, which have the names.
+            .x_labels(2 * groups.len() + 1)
+            .x_label_formatter(&|place| {
+                let halves = (place * 2.0).round() as usize;
+                let group = groups.get(halves / 2).filter(|_| halves % 2 == 1);
+                group.map_or(String::new(), name)
             })
             .y_label_formatter(&|rate| super::figures::grouped_digits(rate.round() as u64))
             .draw()?;
         for (index, group) in groups.iter().enumerate() {
-            let end = names.get(index + 1).map_or(SegmentValue::Last, SegmentValue::Exact);
-            let bounds = [(SegmentValue::Exact(&names[index]), 0.0), (end, rate(group))];
-            let mut bar = Rectangle::new(bounds, color(index).filled());
-            bar.set_margin(0, 0, 24, 24);
-            chart.draw_series([bar])?;
+            let middle = index as f64 + 0.5;
+            let bounds = [(middle - 0.35, 0.0), (middle + 0.35, rate(group))];
+            chart.draw_series([Rectangle::new(bounds, color(index).filled())])?;
             if let [slowest, .., fastest] = group.runs.as_slice() {
-                let middle = SegmentValue::CenterOf(&names[index]);
-                let ends = [slowest, fastest].map(|run| (middle.clone(), run.packets_per_second()));
+                let ends = [slowest, fastest].map(|run| (middle, run.packets_per_second()));
                 chart.draw_series([PathElement::new(ends, BLACK.stroke_width(2))])?;
             }
         }
@@ -69,7 +68,7 @@ pub(super) fn percentiles(groups: &[Group<'_>]) -> Result<String, Box<dyn Error>
             .margin_right(32)
             .x_label_area_size(28)
             .y_label_area_size(80)
-            .build_cartesian_2d(0.0..MOST_NINES, (bottom * 0.8..top * 1.2).log_scale())?;
+            .build_cartesian_2d(0.0..MOST_NINES, (bottom / 2.0..top * 2.0).log_scale())?;
         chart
             .configure_mesh()
             .label_style(FONT)
