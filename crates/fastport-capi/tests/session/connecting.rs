@@ -7,7 +7,7 @@ use fastport_capi::session::options::fp_connect_options;
 use fastport_capi::session::reason::FP_CLOSED_REQUESTED;
 use fastport_capi::session::send::{fp_server_cancel_connect, fp_server_connect, fp_session_close};
 
-use super::probe::{Event, OnPacket, Server, done, options, send};
+use super::probe::{Client, Event, OnPacket, Server, done, options, send};
 
 fn echo() -> OnPacket {
     Box::new(|server, session, id, payload| done(send(server, session, id, payload)))
@@ -35,22 +35,28 @@ fn a_connection_is_a_session_like_any_other() {
     assert_eq!(client.closed(), (session, FP_CLOSED_REQUESTED));
 }
 
-#[test]
-fn a_failure_tells_token_number_and_words_for_each_attempt() {
-    let client = Server::start(&options(), nothing());
-    // The near end of a connection: a port that is taken, and that nobody listens on.
+/// Connects to a port that nobody listens on, and tries again after `wait_ms`. The port is the near end of the connection that is
+/// returned, and so taken as long as that is kept.
+fn connect_in_vain(client: &Server, token: u64, wait_ms: u32, attempts: u32) -> Client {
     let (taken, _) = client.client();
     let address = CString::new(taken.0.local_addr().unwrap().to_string()).unwrap();
     let options = fp_connect_options {
         struct_bytes: size_of::<fp_connect_options>(),
         time_limit_ms: 10_000,
         reconnect: 1,
-        first_wait_ms: 5,
-        longest_wait_ms: 10,
-        attempts: 1,
+        first_wait_ms: wait_ms,
+        longest_wait_ms: wait_ms,
+        attempts,
     };
     // SAFETY: the text ends with a zero, the options are as long as they say.
-    done(unsafe { fp_server_connect(client.handle, address.as_ptr(), 7, &raw const options) });
+    done(unsafe { fp_server_connect(client.handle, address.as_ptr(), token, &raw const options) });
+    taken
+}
+
+#[test]
+fn a_failure_tells_token_number_and_words_for_each_attempt() {
+    let client = Server::start(&options(), nothing());
+    let _taken = connect_in_vain(&client, 7, 5, 1);
     for _ in 0..2 {
         let Event::ConnectFailed { token: 7, error, message } = client.event() else { panic!("not refused") };
         assert_eq!(error, FP_CONNECTION_REFUSED);
@@ -61,18 +67,7 @@ fn a_failure_tells_token_number_and_words_for_each_attempt() {
 #[test]
 fn a_wait_for_the_next_attempt_can_be_cancelled() {
     let client = Server::start(&options(), nothing());
-    let (taken, _) = client.client();
-    let address = CString::new(taken.0.local_addr().unwrap().to_string()).unwrap();
-    let options = fp_connect_options {
-        struct_bytes: size_of::<fp_connect_options>(),
-        time_limit_ms: 10_000,
-        reconnect: 1,
-        first_wait_ms: 3_600_000,
-        longest_wait_ms: 3_600_000,
-        attempts: 0,
-    };
-    // SAFETY: the text ends with a zero, the options are as long as they say.
-    done(unsafe { fp_server_connect(client.handle, address.as_ptr(), 8, &raw const options) });
+    let _taken = connect_in_vain(&client, 8, 3_600_000, 0);
     for expected in [FP_CONNECTION_REFUSED, FP_CANCELLED] {
         let Event::ConnectFailed { token: 8, error, .. } = client.event() else { panic!("no failure") };
         assert_eq!(error, expected);
