@@ -28,7 +28,7 @@ const SPRINT_TIME: Duration = Duration::from_secs(1);
 struct Player {
     position: (i32, i32),
     steps: (i8, i8),
-    sprints: u32,
+    sprints: bool,
 }
 
 struct World {
@@ -50,8 +50,10 @@ impl Handler for World {
         let Some((_, player)) = self.players.get_mut(&number) else { return };
         match (packet.id, packet.payload) {
             (WALK, &[dx, dy]) => player.steps = (dx.cast_signed(), dy.cast_signed()),
+            // One at a time: a client must not arm as many timers as it likes.
+            (SPRINT, []) if player.sprints => {}
             (SPRINT, []) => {
-                player.sprints += 1;
+                player.sprints = true;
                 self.sprint_ends.insert(session.now() + SPRINT_TIME, number);
             }
             _ => session.abort(),
@@ -66,12 +68,12 @@ impl Handler for World {
         self.ticks = self.ticks.wrapping_add(1);
         while let Some(number) = self.sprint_ends.pop_expired(now) {
             if let Some((_, player)) = self.players.get_mut(&number) {
-                player.sprints -= 1;
+                player.sprints = false;
             }
         }
         let mut payload = self.ticks.to_be_bytes().to_vec();
         for (_, Player { position, steps, sprints }) in self.players.values_mut() {
-            let factor = if *sprints > 0 { 2 } else { 1 };
+            let factor = if *sprints { 2 } else { 1 };
             position.0 = position.0.wrapping_add(factor * i32::from(steps.0));
             position.1 = position.1.wrapping_add(factor * i32::from(steps.1));
             payload.extend([position.0, position.1].map(i32::to_be_bytes).concat());
